@@ -1,0 +1,1 @@
+"""The data plane: object store, video decoding, frame plans, datasets, shards."""

@@ -1,0 +1,136 @@
+"""What every custom resource shares: naming, strictness, metadata, conditions."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+API_VERSION = "assay.dev/v1alpha1"
+
+Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+"""A DNS-1035 label of at most 40 characters: a child's name adds an attempt to it (RayJob: 47)."""
+
+
+class Model(BaseModel):
+    """Base of all parts of a resource: camelCase in YAML, unknown fields are errors, immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class OneOf(Model):
+    """A choice: exactly one of the fields is given. CEL enforces the same on a cluster."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        check_exactly_one(self, tuple(type(self).model_fields))
+        return self
+
+
+def check_exactly_one(model: Model, fields: tuple[str, ...]) -> None:
+    """Raise ValueError unless exactly one of the named fields of the model is given."""
+    given = [to_camel(name) for name in fields if getattr(model, name) is not None]
+    if len(given) != 1:
+        allowed = ", ".join(to_camel(name) for name in fields)
+        found = " and ".join(given) if given else "none"
+        raise ValueError(f"exactly one of {allowed} is allowed, found {found}")
+
+
+class Metadata(Model):
+    """The part of Kubernetes' ObjectMeta that Assay reads; a server adds the rest."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Name = Field(description="Name of the resource, unique per kind and namespace.")
+    namespace: str = Field(default="default", description="Namespace; one machine has only one.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels, for selection.")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Annotations.")
+    generation: int = Field(default=1, description="Counts changes of the spec; set by the server.")
+
+
+class Condition(Model):
+    """A standard Kubernetes condition."""
+
+    type: str = Field(description="What is described: Ready, Succeeded, Blocked, Failed.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: str = Field(description="Why, as one CamelCase word out of a fixed list.")
+    message: str = Field(default="", description="Why, for people: what happened, what to do.")
+    observed_generation: int = Field(default=1, description="The generation this speaks of.")
+
+
+class Status(Model):
+    """What the operator reports of any resource."""
+
+    observed_generation: int = Field(default=0, description="Generation of the spec last acted on.")
+    conditions: tuple[Condition, ...] = Field(default=(), description="Standard conditions.")
+
+    def condition(self, condition_type: str) -> Condition | None:
+        """Return the condition of that type, if it was ever set."""
+        return next((c for c in self.conditions if c.type == condition_type), None)
+
+    def is_true(self, condition_type: str) -> bool:
+        """Tell whether the condition of that type is set and holds."""
+        found = self.condition(condition_type)
+        return found is not None and found.status == "True"
+
+
+class ThinkingMode(StrEnum):
+    """Whether the model is asked to reason before it answers."""
+
+    THINK = "Think"
+    NO_THINK = "NoThink"
+
+
+class Split(StrEnum):
+    """Part of a dataset. All clips of one source video are in the same part."""
+
+    TRAIN = "Train"
+    TEST = "Test"
+
+
+class ScratchModel(Model):
+    """A randomly initialised Qwen2.5-VL with a tokenizer of its own, for CPUs and for tests.
+
+    It has exactly the Hugging Face format of the real one; only the sizes differ.
+    """
+
+    hidden_size: int = Field(default=128, ge=32, description="Width of the text model.")
+    num_layers: int = Field(default=3, ge=1, description="Layers of the text model.")
+    num_heads: int = Field(default=4, ge=1, description="Attention heads of the text model.")
+    num_kv_heads: int = Field(default=2, ge=1, description="Key and value heads (grouped query).")
+    vision_hidden_size: int = Field(default=64, ge=16, description="Width of the vision tower.")
+    vision_depth: int = Field(default=3, ge=1, description="Layers of the vision tower.")
+    vocabulary_size: int = Field(
+        default=1024, ge=300, description="At most this many tokens in the byte-level BPE."
+    )
+    max_position_embeddings: int = Field(default=4096, ge=512, description="Context in tokens.")
+    seed: int = Field(default=0, ge=0, description="Seed of the random weights.")
+
+
+class ModelSource(OneOf):
+    """Where a model's weights come from: exactly one of the three."""
+
+    uri: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder or URL (file://, s3://, hf://) of a Hugging Face checkpoint.",
+    )
+    from_stage: Name | None = Field(
+        default=None, description="Name of the TrainingStage whose result is the model."
+    )
+    scratch: ScratchModel | None = Field(
+        default=None, description="Random weights of these sizes; only for the first, SFT, stage."
+    )
+
+
+class ModelRef(OneOf):
+    """A trained model: exactly one of the two."""
+
+    uri: str | None = Field(
+        default=None, min_length=1, description="Folder or URL of a Hugging Face checkpoint."
+    )
+    from_stage: Name | None = Field(
+        default=None, description="Name of the TrainingStage whose result is the model."
+    )

@@ -1,0 +1,108 @@
+"""Dataset: videos in, an immutable set of sampled frames in shards out."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from assay_api.base import API_VERSION, Metadata, Model, OneOf, Status
+
+
+class SourceFormat(StrEnum):
+    """Layout of the source."""
+
+    FOLDERS = "Folders"
+
+
+class FolderSource(Model):
+    """Videos in folders named after their class: real/ and fake/GENERATOR/ (nesting is free)."""
+
+    uri: str = Field(min_length=1, description="Folder or file:// URL that holds real/ and fake/.")
+    format: SourceFormat = Field(default=SourceFormat.FOLDERS, description="Layout of the source.")
+    clip_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="Cut each video into clips of this many seconds; unset: one clip per video.",
+    )
+    max_clips_per_video: int = Field(
+        default=64, ge=1, le=10_000, description="At most this many clips out of one video."
+    )
+
+
+class SyntheticSource(Model):
+    """Videos rendered on the spot: moving shapes, half of them with a generator's artefact.
+
+    Fakes of the generator `grid` carry a fine checkerboard, those of `flicker` a brightness that
+    jumps from frame to frame. Written as HEVC in the papers' pixel format (yuv420p10le).
+    """
+
+    num_videos: int = Field(default=480, ge=8, le=100_000, description="Videos, half of them fake.")
+    width_pixels: int = Field(default=112, ge=56, le=1024, description="Width and height.")
+    seconds: float = Field(default=4.0, ge=1, le=60, description="Duration of each video.")
+    fps: float = Field(default=8.0, ge=1, le=60, description="Frames per second of the files.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+
+
+class DatasetSource(OneOf):
+    """Where the videos come from: exactly one of the two."""
+
+    folder: FolderSource | None = Field(default=None, description="Existing videos in folders.")
+    synthetic: SyntheticSource | None = Field(default=None, description="Videos made on the spot.")
+
+
+class FramePlan(Model):
+    """Which frames of a clip the model sees, and at which size. Part of the dataset's digest.
+
+    Frames are chosen by timestamp, `1 / fps` apart from the start of the clip; a clip too short
+    for that is sampled evenly over its whole length, so that no frame is repeated.
+    """
+
+    count: int = Field(default=16, ge=2, le=768, multiple_of=2, description="Frames per clip.")
+    fps: float = Field(default=4.0, gt=0, le=60, description="Frames per second that are sampled.")
+    sampling: Literal["AtFps", "Whole"] = Field(
+        default="AtFps",
+        description="AtFps: 1/fps apart from the start. Whole: evenly over the whole clip.",
+    )
+    min_pixels: int = Field(default=3_136, ge=784, description="Least pixels of a frame.")
+    max_pixels: int = Field(
+        default=147_456, ge=784, description="Most pixels of a frame; sides are multiples of 28."
+    )
+
+
+class SplitPlan(Model):
+    """How videos are divided into Train and Test: by source video, within each class."""
+
+    test_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the videos of each class that are Test."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the division.")
+
+
+class DatasetSpec(Model):
+    """What the dataset is made of."""
+
+    source: DatasetSource = Field(description="Where the videos come from.")
+    frames: FramePlan = Field(default=FramePlan(), description="Which frames, at which size.")
+    split: SplitPlan = Field(default=SplitPlan(), description="Division into Train and Test.")
+    decode_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="A video that takes longer to decode is dropped."
+    )
+
+
+class DatasetStatus(Status):
+    """What the dataset became."""
+
+    digest: str | None = Field(default=None, description="SHA-256 of the dataset's manifest.")
+    num_rows: int | None = Field(default=None, description="Clips that were kept.")
+    num_dropped: int | None = Field(default=None, description="Files that were dropped.")
+
+
+class Dataset(Model):
+    """An immutable set of labelled clips, addressed by its digest."""
+
+    api_version: Literal["assay.dev/v1alpha1"] = Field(default=API_VERSION, description="Group.")
+    kind: Literal["Dataset"] = Field(default="Dataset", description="Kind.")
+    metadata: Metadata = Field(description="Name and labels.")
+    spec: DatasetSpec = Field(description="What is wanted.")
+    status: DatasetStatus = Field(default=DatasetStatus(), description="What is.")

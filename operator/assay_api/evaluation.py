@@ -1,0 +1,64 @@
+"""Evaluation: a model's accuracy on a dataset, once or on a schedule."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from assay_api.base import (
+    API_VERSION,
+    Metadata,
+    Model,
+    ModelRef,
+    Name,
+    Split,
+    Status,
+    ThinkingMode,
+)
+
+
+class EvaluationSpec(Model):
+    """What is evaluated on what."""
+
+    model: ModelRef = Field(description="The model.")
+    dataset: Name = Field(description="Name of the Dataset.")
+    split: Split = Field(default=Split.TEST, description="Part of the dataset.")
+    modes: tuple[ThinkingMode, ...] = Field(
+        default=(ThinkingMode.THINK, ThinkingMode.NO_THINK),
+        min_length=1,
+        description="Thinking modes; each is evaluated on every clip.",
+    )
+    max_clips: int | None = Field(
+        default=None, ge=1, description="At most this many clips; unset: all."
+    )
+    max_completion_tokens: int = Field(
+        default=750, ge=8, le=32_768, description="Longest answer; longer ones are cut off."
+    )
+    bootstrap_samples: int = Field(
+        default=1000, ge=100, le=100_000, description="Resamples, by video, for the intervals."
+    )
+    precision: Literal["Float32", "BFloat16"] = Field(
+        default="BFloat16", description="Number format of the weights."
+    )
+    schedule: str | None = Field(
+        default=None,
+        description="Cron schedule on a cluster; unset: once. On one machine it runs once.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
+
+
+class EvaluationStatus(Status):
+    """The result, in short; the whole is in the store."""
+
+    model_digest: str | None = Field(default=None, description="Digest of the evaluated model.")
+    accuracy: dict[str, float] = Field(default_factory=dict, description="Accuracy per mode.")
+    result: str | None = Field(default=None, description="URL of the whole result.")
+
+
+class Evaluation(Model):
+    """The accuracy of a model on a dataset."""
+
+    api_version: Literal["assay.dev/v1alpha1"] = Field(default=API_VERSION, description="Group.")
+    kind: Literal["Evaluation"] = Field(default="Evaluation", description="Kind.")
+    metadata: Metadata = Field(description="Name and labels.")
+    spec: EvaluationSpec = Field(description="What is wanted.")
+    status: EvaluationStatus = Field(default=EvaluationStatus(), description="What is.")

@@ -1,0 +1,74 @@
+"""A workload's orders: a resource with every reference replaced by what it stands for.
+
+The operator (or the local run) writes one, the container reads it (`assay train --stage FILE`).
+References by name are gone: what is left are URLs and digests, which do not change under a run.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from assay_api.base import Model
+from assay_api.dataset import Dataset
+from assay_api.evaluation import Evaluation
+from assay_api.stage import TrainingStage
+
+
+class ResolvedModel(Model):
+    """A model at an address, with the digest of what is expected there."""
+
+    uri: str = Field(description="Folder or URL of a Hugging Face checkpoint.")
+    digest: str | None = Field(default=None, description="SHA-256 recorded when it was made.")
+
+
+class ResolvedJudge(Model):
+    """A reward model that answers."""
+
+    name: str = Field(description="Name of the RewardModel.")
+    url: str = Field(description="Base URL, up to and including /v1.")
+    model: str = Field(description="Model name that the server knows.")
+    num_frames: int = Field(description="Frames shown as images.")
+    concurrency: int = Field(description="Requests in flight.")
+    timeout_seconds: float = Field(description="Deadline of one request.")
+    retries: int = Field(description="Tries again after a failed request.")
+
+
+class ResolvedDatasetJob(Model):
+    """Orders to make a dataset."""
+
+    kind: Literal["DatasetJob"] = Field(default="DatasetJob", description="Kind.")
+    dataset: Dataset = Field(description="The resource.")
+    output: str = Field(description="URL of the folder that becomes the dataset.")
+
+
+class ResolvedStageJob(Model):
+    """Orders to run one attempt of a training stage."""
+
+    kind: Literal["StageJob"] = Field(default="StageJob", description="Kind.")
+    stage: TrainingStage = Field(description="The resource.")
+    attempt: int = Field(ge=1, description="Number of this attempt.")
+    model: ResolvedModel | None = Field(description="The model to start from; unset: scratch.")
+    dataset: str = Field(description="URL of the dataset.")
+    judges: tuple[ResolvedJudge, ...] = Field(default=(), description="Reward models.")
+    output: str = Field(description="URL of the stage's folder: checkpoints, metrics, model.")
+
+
+class ResolvedEvaluationJob(Model):
+    """Orders to evaluate a model."""
+
+    kind: Literal["EvaluationJob"] = Field(default="EvaluationJob", description="Kind.")
+    evaluation: Evaluation = Field(description="The resource.")
+    model: ResolvedModel = Field(description="The model.")
+    dataset: str = Field(description="URL of the dataset.")
+    output: str = Field(description="URL of the evaluation's folder.")
+
+
+class Completion(Model):
+    """Proof that a workload finished: written last, into its output folder, as completion.json."""
+
+    spec_digest: str = Field(description="SHA-256 of the spec (and inputs' digests) that was run.")
+    digest: str = Field(description="SHA-256 over the result's files and their SHA-256.")
+    result: str = Field(description="Path of the result, relative to the output folder.")
+    summary: dict[str, float | int | str] = Field(
+        default_factory=dict, description="Numbers worth showing, by name."
+    )

@@ -1,0 +1,72 @@
+"""RewardModel: a judge of reasoning behind an OpenAI-compatible server."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from assay_api.base import (
+    API_VERSION,
+    Metadata,
+    Model,
+    ModelRef,
+    Status,
+    check_exactly_one,
+)
+
+
+class Endpoint(Model):
+    """A judge that somebody else serves."""
+
+    url: str = Field(pattern=r"^https?://", description="Base URL, up to and including /v1.")
+    model: str = Field(min_length=1, description="Model name that the server knows.")
+
+
+class RewardModelSpec(Model):
+    """The judge, served by vLLM from `model` or reached at `endpoint`: exactly one of the two."""
+
+    model: ModelRef | None = Field(default=None, description="Weights for Assay to serve.")
+    endpoint: Endpoint | None = Field(default=None, description="A server that already runs.")
+    num_frames: int = Field(
+        default=4,
+        ge=0,
+        le=64,
+        description="Frames shown to the judge as images, evenly spaced; 0: it reads text only.",
+    )
+    max_model_length_tokens: int = Field(
+        default=8192, ge=256, description="Context of the served model."
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="Port on this machine; 0: any that is free."
+    )
+    concurrency: int = Field(default=16, ge=1, le=1024, description="Requests in flight.")
+    timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="Deadline of one request, retries not counted."
+    )
+    retries: int = Field(default=3, ge=0, le=20, description="Tries again after a failed request.")
+    start_timeout_seconds: float = Field(
+        default=600, gt=0, le=7200, description="A server that is not ready by then has failed."
+    )
+    precision: Literal["Float32", "BFloat16"] = Field(
+        default="BFloat16", description="Number format of the served weights."
+    )
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        check_exactly_one(self, ("model", "endpoint"))
+        return self
+
+
+class RewardModelStatus(Status):
+    """Where the judge answers."""
+
+    url: str | None = Field(default=None, description="Base URL, up to and including /v1.")
+
+
+class RewardModel(Model):
+    """A judge that scores reasoning between 0 and 1."""
+
+    api_version: Literal["assay.dev/v1alpha1"] = Field(default=API_VERSION, description="Group.")
+    kind: Literal["RewardModel"] = Field(default="RewardModel", description="Kind.")
+    metadata: Metadata = Field(description="Name and labels.")
+    spec: RewardModelSpec = Field(description="What is wanted.")
+    status: RewardModelStatus = Field(default=RewardModelStatus(), description="What is.")

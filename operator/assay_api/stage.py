@@ -1,0 +1,275 @@
+"""TrainingStage: one training stage, by exactly one method."""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from assay_api.base import (
+    API_VERSION,
+    Metadata,
+    Model,
+    ModelSource,
+    Name,
+    Status,
+    ThinkingMode,
+    check_exactly_one,
+)
+
+BUSTERX_QUESTION = (
+    "Please analyze whether there are any inconsistencies or obvious signs of forgery in the "
+    "video, and finally come to a conclusion: Is this video real or fake? Please think about this "
+    "question as if you were a human pondering deeply. Engage in an internal dialogue using "
+    "expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc. "
+    "Then, just answer this MCQ with a single letter: Q: Is this video real or fake? "
+    "Options: A) real B) fake"
+)
+
+
+class Prompt(Model):
+    """What the model is asked about each clip."""
+
+    system: str | None = Field(default=None, description="System message; unset: none.")
+    question: str = Field(
+        default=BUSTERX_QUESTION,
+        min_length=1,
+        description="Text after the video; the thinking mode's flag follows it.",
+    )
+
+
+class RewardType(StrEnum):
+    """The rewards that ship with Assay."""
+
+    FORMAT = "Format"
+    ACCURACY = "Accuracy"
+    OVERLONG = "Overlong"
+    MODE_FOLLOWED = "ModeFollowed"
+    THINKING = "Thinking"
+
+
+class Reward(Model):
+    """One term of the reward; the terms are added up."""
+
+    type: RewardType = Field(description="Which reward.")
+    weight: float = Field(default=1.0, ge=0, le=100, description="Factor of this term.")
+    max_tokens: int = Field(
+        default=750, ge=2, description="Overlong: the penalty is -1 beyond this length."
+    )
+    buffer_tokens: int = Field(
+        default=150, ge=1, description="Overlong: the penalty grows over this many last tokens."
+    )
+    reward_model: Name | None = Field(
+        default=None, description="Thinking: name of the RewardModel that judges."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.type is RewardType.THINKING) != (self.reward_model is not None):
+            raise ValueError("rewardModel belongs to, and is required by, the reward Thinking")
+        if self.buffer_tokens >= self.max_tokens:
+            raise ValueError(
+                f"bufferTokens ({self.buffer_tokens}) is the length of the ramp before maxTokens "
+                f"({self.max_tokens}) and must be smaller"
+            )
+        return self
+
+
+class Lora(Model):
+    """Low-rank adapters on the text model, instead of training all of its weights."""
+
+    rank: int = Field(default=16, ge=1, le=512, description="Rank r.")
+    alpha: float = Field(default=32, gt=0, description="The update is scaled by alpha / r.")
+    targets: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj"),
+        min_length=1,
+        description="Names of the adapted linear layers.",
+    )
+
+
+class Optimizer(Model):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(default=1e-6, gt=0, lt=1, description="Peak learning rate.")
+    schedule: Literal["Constant", "Linear"] = Field(
+        default="Constant", description="After the warm-up: constant, or linear down to zero."
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up from zero.")
+    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="Decoupled weight decay.")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the first moment.")
+    beta2: float = Field(default=0.99, ge=0, lt=1, description="Decay of the second moment.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this.")
+
+
+class Sft(Model):
+    """Supervised fine-tuning on the rows' own examples of one task."""
+
+    task: str = Field(description="Which examples of the dataset's rows, e.g. Describe, Judge.")
+    steps: int = Field(ge=1, description="Optimiser steps.")
+    examples_per_step: int = Field(default=32, ge=1, description="Examples in the global batch.")
+    optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")
+
+
+class Validation(Model):
+    """Greedy answers on held-out clips while training."""
+
+    every: int = Field(default=20, ge=1, description="Steps between validations; also at the end.")
+    max_clips: int = Field(default=64, ge=1, description="At most this many Test clips.")
+
+
+class Rl(Model):
+    """Reinforcement learning with DAPO (arXiv:2503.14476)."""
+
+    steps: int = Field(ge=1, description="Optimiser steps; one per rollout batch.")
+    prompts_per_step: int = Field(default=32, ge=1, description="Rollout groups in a batch.")
+    group_size: int = Field(default=8, ge=2, le=128, description="Rollouts of each prompt.")
+    modes: tuple[ThinkingMode, ...] = Field(
+        default=(ThinkingMode.THINK,),
+        min_length=1,
+        description="Thinking modes of the prompts, in turn; a group has one mode.",
+    )
+    max_completion_tokens: int = Field(
+        default=750, ge=8, le=32_768, description="Longest completion; longer ones are cut off."
+    )
+    temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
+    clip_low: float = Field(default=0.2, gt=0, lt=1, description="Ratio at least 1 - clipLow.")
+    clip_high: float = Field(default=0.28, gt=0, lt=10, description="Ratio at most 1 + clipHigh.")
+    importance_weight_cap: float = Field(
+        default=2.0, ge=1, description="Cap of the learner-to-sampler importance weight."
+    )
+    advantage_std_floor: float = Field(
+        default=1e-3, gt=0, description="Least standard deviation of rewards to divide by."
+    )
+    max_sampling_rounds: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="Dynamic sampling: rounds of new prompts to fill a batch with groups that are "
+        "neither all right nor all wrong; after the last the step goes on with those found.",
+    )
+    logprob_tolerance: float = Field(
+        default=0.05,
+        gt=0,
+        description="Nats by which sampler and learner may differ on the canary after a weight "
+        "sync; beyond it the stage stops.",
+    )
+    optimizer: Optimizer = Field(default=Optimizer(), description="AdamW.")
+    validation: Validation = Field(default=Validation(), description="Held-out accuracy.")
+
+
+class Fusion(Model):
+    """Thinking-mode fusion: SFT on the model's own correct samples, in both modes."""
+
+    samples_per_clip: int = Field(default=4, ge=1, le=128, description="Samples drawn per clip.")
+    max_examples: int = Field(
+        default=400, ge=2, description="At most this many examples, balanced over the classes."
+    )
+    max_completion_tokens: int = Field(
+        default=750, ge=8, le=32_768, description="Longest sample; longer ones are cut off."
+    )
+    temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
+    steps: int = Field(ge=1, description="Optimiser steps of the SFT.")
+    examples_per_step: int = Field(default=32, ge=1, description="Examples in the global batch.")
+    optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")
+
+
+class Placement(Model):
+    """Where the stage runs and how it is spread."""
+
+    pool: str = Field(default="default", description="Node pool, by name, of the Helm values.")
+    learners: int = Field(default=1, ge=1, le=1024, description="Learner processes.")
+    rollouts: int = Field(default=1, ge=1, le=1024, description="Rollout engines (RL, fusion).")
+    micro_batch: int = Field(
+        default=8, ge=1, description="Completions (or examples) in one forward of one learner."
+    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(default=2, description="DeepSpeed ZeRO stage.")
+    precision: Literal["Float32", "BFloat16"] = Field(
+        default="BFloat16", description="Number format of weights and activations."
+    )
+
+
+class Checkpoint(Model):
+    """When the whole training state is saved."""
+
+    every: int = Field(default=20, ge=1, description="Steps between checkpoints; also at the end.")
+    keep: int = Field(default=2, ge=1, description="Newest checkpoints that are kept.")
+
+
+class Retry(Model):
+    """How many new attempts each class of failure is worth."""
+
+    preemption: int = Field(default=20, ge=0, description="Attempts after a preemption.")
+    infrastructure: int = Field(
+        default=5, ge=0, description="Attempts after a node, network or engine failure."
+    )
+    application: int = Field(default=0, ge=0, description="Attempts after the stage's own error.")
+
+
+class Gate(Model):
+    """An evaluation that must have passed before the stage may start."""
+
+    evaluation: Name = Field(description="Name of the Evaluation.")
+    mode: ThinkingMode = Field(default=ThinkingMode.THINK, description="Thinking mode it counts.")
+    min_accuracy: float = Field(ge=0, le=1, description="Least accuracy that passes.")
+
+
+class TrainingStageSpec(Model):
+    """What is trained from what, how, and where: exactly one of `sft`, `rl`, `fusion`."""
+
+    model: ModelSource = Field(description="The model to start from.")
+    dataset: Name = Field(description="Name of the Dataset.")
+    prompt: Prompt = Field(default=Prompt(), description="What the model is asked.")
+    sft: Sft | None = Field(default=None, description="Supervised fine-tuning.")
+    rl: Rl | None = Field(default=None, description="Reinforcement learning.")
+    fusion: Fusion | None = Field(default=None, description="Thinking-mode fusion.")
+    rewards: tuple[Reward, ...] = Field(default=(), max_length=16, description="Terms, for rl.")
+    lora: Lora | None = Field(default=None, description="Adapters; unset: all weights train.")
+    freeze_vision_tower: bool = Field(
+        default=True, description="Keep the vision tower's weights as they are."
+    )
+    placement: Placement = Field(default=Placement(), description="Where and how spread.")
+    checkpoint: Checkpoint = Field(default=Checkpoint(), description="When state is saved.")
+    retry: Retry = Field(default=Retry(), description="Budgets of new attempts.")
+    gate: tuple[Gate, ...] = Field(default=(), max_length=16, description="Must have passed.")
+    suspend: bool = Field(default=False, description="Save a checkpoint and free everything.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_exactly_one(self, ("sft", "rl", "fusion"))
+        if (self.rl is not None) != bool(self.rewards):
+            raise ValueError("rewards belong to, and are required by, the method rl")
+        if self.model.scratch is not None and self.sft is None:
+            raise ValueError("model.scratch knows nothing yet: it needs the method sft")
+        if self.model.scratch is not None and (self.lora or self.freeze_vision_tower):
+            raise ValueError(
+                "model.scratch has random weights: train them all "
+                "(no lora, freezeVisionTower: false)"
+            )
+        return self
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the stage."""
+        method = self.sft or self.rl or self.fusion
+        assert method is not None
+        return method.steps
+
+
+class TrainingStageStatus(Status):
+    """How far the stage is."""
+
+    attempt: int = Field(default=0, description="Attempts started so far.")
+    step: int = Field(default=0, description="Optimiser steps done.")
+    total_steps: int = Field(default=0, description="Optimiser steps in all.")
+    model_digest: str | None = Field(default=None, description="Digest of the resulting model.")
+    model_uri: str | None = Field(default=None, description="URL of the resulting model.")
+
+
+class TrainingStage(Model):
+    """One training stage."""
+
+    api_version: Literal["assay.dev/v1alpha1"] = Field(default=API_VERSION, description="Group.")
+    kind: Literal["TrainingStage"] = Field(default="TrainingStage", description="Kind.")
+    metadata: Metadata = Field(description="Name and labels.")
+    spec: TrainingStageSpec = Field(description="What is wanted.")
+    status: TrainingStageStatus = Field(default=TrainingStageStatus(), description="What is.")

@@ -1,0 +1,1 @@
+"""The operator: pure decisions, builders of workloads, and the launcher for one machine."""

@@ -1,0 +1,1 @@
+"""The trainer: losses, advantages, rewards, engines, loops, evaluation, report, command line."""

@@ -1,0 +1,83 @@
+"""What passes between the verbs of the RL loop: prompts, rollouts, groups.
+
+A worked example, one prompt with two rollouts of which one was right::
+
+    RolloutGroup(
+        prompt=PromptItem(row_id="v7", label="fake", mode=ThinkingMode.THINK, text="<|im_start|>..."),
+        rollouts=(
+            Rollout(token_ids=(9, 4, 2), sampler_logprobs=(-0.1, -0.7, -0.2),
+                    text="<think>..</think><answer>B</answer>", truncated=False, policy_version=3),
+            Rollout(token_ids=(9, 5, 2), sampler_logprobs=(-0.1, -0.9, -0.1),
+                    text="<think>..</think><answer>A</answer>", truncated=False, policy_version=3),
+        ),
+    )
+"""
+
+from dataclasses import dataclass
+
+from assay_api import ThinkingMode
+
+REAL, FAKE = "real", "fake"
+"""Labels. Positive is fake. In the multiple-choice answer A is real and B is fake."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptItem:
+    """One question about one clip, as it is put to the model."""
+
+    row_id: str
+    """Identifies the dataset row, whose frames belong to the prompt."""
+    label: str
+    """The truth: `real` or `fake`."""
+    mode: ThinkingMode
+    """The thinking mode that is asked for."""
+    text: str
+    """The whole prompt in the chat format, with one video mark that stands for all frames."""
+    question: str
+    """The question alone, as the judge is told it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled completion."""
+
+    token_ids: tuple[int, ...]
+    """The sampled tokens, the end token included if it was sampled."""
+    sampler_logprobs: tuple[float, ...]
+    """Log-probability in nats of each, as the sampler drew it (temperature, banned ids)."""
+    text: str
+    """The completion without the end token, special tokens of the answer format included."""
+    truncated: bool
+    """Whether the length limit ended it, as the sampler's stop reason says."""
+    policy_version: int
+    """Optimiser steps that the sampling weights had seen."""
+
+    def __post_init__(self) -> None:
+        """Refuse log-probabilities that do not belong to the tokens."""
+        if len(self.token_ids) != len(self.sampler_logprobs):
+            raise ValueError(
+                f"{len(self.token_ids)} tokens but {len(self.sampler_logprobs)} log-probabilities"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutGroup:
+    """All rollouts of one prompt."""
+
+    prompt: PromptItem
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group whose rollouts all have a reward. Lists run over the rollouts, in order."""
+
+    group: RolloutGroup
+    terms: dict[str, tuple[float | None, ...]]
+    """Weighted terms by reward name; None where the reward abstained."""
+    rewards: tuple[float, ...]
+    """Sum of the terms that were given."""
+    correct: tuple[bool, ...]
+    """Whether the answer is right: what dynamic sampling filters on."""
+    advantages: tuple[float, ...]
+    """Rewards in standard deviations of the group."""
