@@ -104,6 +104,12 @@ class Sft(Model):
     """Supervised fine-tuning on the rows' own examples of one task."""
 
     task: str = Field(description="Which examples of the dataset's rows, e.g. Describe, Judge.")
+    frames_as_images: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Show this many frames, evenly spaced, as images; 0: the clip as a video.",
+    )
     steps: int = Field(ge=1, description="Optimiser steps.")
     examples_per_step: int = Field(default=32, ge=1, description="Examples in the global batch.")
     optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")

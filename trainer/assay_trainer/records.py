@@ -3,7 +3,8 @@
 A worked example, one prompt with two rollouts of which one was right::
 
     RolloutGroup(
-        prompt=PromptItem(row_id="v7", label="fake", mode=ThinkingMode.THINK, text="<|im_start|>..."),
+        prompt=PromptItem(row_id="v7", label="fake", mode=ThinkingMode.THINK,
+                          text="<|im_start|>...", question="Is this video real or fake?"),
         rollouts=(
             Rollout(token_ids=(9, 4, 2), sampler_logprobs=(-0.1, -0.7, -0.2),
                     text="<think>..</think><answer>B</answer>", truncated=False, policy_version=3),
