@@ -75,7 +75,7 @@ class ScoredGroup:
 
     group: RolloutGroup
     terms: dict[str, tuple[float | None, ...]]
-    """Weighted terms by reward name; None where the reward abstained."""
+    """Weighted terms by reward name; None throughout where the reward abstained on a rollout."""
     rewards: tuple[float, ...]
     """Sum of the terms that were given."""
     correct: tuple[bool, ...]

@@ -5,14 +5,22 @@ import sys
 import typer
 
 from assay_api.errors import AssayError, InvalidInput
+from assay_trainer.cli.train import train_command
 
 app = typer.Typer(
     name="assay",
-    help="Train and use models that reason about whether a video is genuine.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _assay() -> None:
+    """Train and use models that reason about whether a video is genuine."""
+
+
+app.command("train")(train_command)
 
 
 def main() -> None:

@@ -1,0 +1,42 @@
+"""Progress for people, on stderr: a bar on a terminal, otherwise a line every few seconds."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def report_progress(what: str) -> Callable[[int, int], None]:
+    """Return a function to be told how many are done and how many there are.
+
+    Args:
+        what: is done, such as `videos`.
+    """
+    return _bar(what) if sys.stderr.isatty() else _lines(what)
+
+
+def _bar(what: str) -> Callable[[int, int], None]:
+    bar = tqdm(unit=f" {what}", file=sys.stderr)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return show
+
+
+def _lines(what: str) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+
+    return show

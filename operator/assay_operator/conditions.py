@@ -1,0 +1,88 @@
+"""Standard conditions out of one verdict, and the verdict back out of them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from assay_api.base import Condition, Status
+
+
+class State(StrEnum):
+    """Where a resource stands, in one word."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    BLOCKED = "Blocked"
+    RUNNING = "Running"
+    READY = "Ready"
+    STOPPED = "Stopped"
+
+
+class Reason(StrEnum):
+    """Why a resource is in its state."""
+
+    COMPLETED = "Completed"
+    RUNNING = "Running"
+    STARTING = "Starting"
+    RETRYING = "Retrying"
+    SERVING = "Serving"
+    NOT_NEEDED = "NotNeeded"
+    WAITING_FOR_STAGE = "WaitingForStage"
+    WAITING_FOR_DATASET = "WaitingForDataset"
+    WAITING_FOR_REWARD_MODEL = "WaitingForRewardModel"
+    GATE_NOT_PASSED = "GateNotPassed"
+    SUSPENDED = "Suspended"
+    SPEC_CHANGED = "SpecChanged"
+    INPUT_REFUSED = "InputRefused"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A state with its reason, for machines and for people."""
+
+    state: State
+    """Where the resource stands."""
+    reason: Reason
+    """Why, as one word."""
+    message: str = ""
+    """Why, for people."""
+
+
+def conditions(verdict: Verdict, generation: int) -> tuple[Condition, ...]:
+    """Return the conditions Ready, Succeeded, Blocked and Failed that say the verdict.
+
+    Ready means that others can use the resource: its result, or the server that it is.
+    """
+    holds = {
+        "Ready": verdict.state in (State.SUCCEEDED, State.READY),
+        "Succeeded": verdict.state is State.SUCCEEDED,
+        "Blocked": verdict.state is State.BLOCKED,
+        "Failed": verdict.state is State.FAILED,
+    }
+    return tuple(
+        Condition(
+            type=name,
+            status=_truth(true),
+            reason=verdict.reason,
+            message=verdict.message,
+            observed_generation=generation,
+        )
+        for name, true in holds.items()
+    )
+
+
+def _truth(value: bool) -> Literal["True", "False"]:
+    return "True" if value else "False"
+
+
+def verdict_of(status: Status) -> Verdict:
+    """Return the verdict that a status says."""
+    ready = status.condition("Ready")
+    assert ready is not None, "every reconciled status has all conditions"
+    reason = Reason(ready.reason)
+    for name in ("Failed", "Blocked", "Succeeded", "Ready"):
+        if status.is_true(name):
+            return Verdict(State(name), reason, ready.message)
+    state = State.STOPPED if reason is Reason.NOT_NEEDED else State.RUNNING
+    return Verdict(state, reason, ready.message)

@@ -1,0 +1,1 @@
+"""The launcher for one machine: workloads as processes, the store as a folder."""

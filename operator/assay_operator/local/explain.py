@@ -1,0 +1,123 @@
+"""Why each resource is in its state, what it waits for, what to do: from the same reconcile."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from assay_api.layout import ResourceId
+from assay_api.manifests import Resource
+from assay_api.references import identify, references_of
+from assay_operator.conditions import Reason, State, Verdict, verdict_of
+from assay_operator.local.locks import Holder, holder_of
+from assay_operator.local.loop import everything
+from assay_operator.local.records import (
+    last_attempt,
+    read_finished,
+    read_outcome,
+    read_progress,
+)
+from assay_operator.local.store import LocalStore
+from assay_operator.observed import Attempt, Observed
+from assay_operator.reconcile import reconcile
+
+_ADVICE = {
+    Reason.COMPLETED: "nothing to do",
+    Reason.RUNNING: "wait; its log is at {log}",
+    Reason.STARTING: "give `assay run` with this manifest: it starts, or goes on where it stopped",
+    Reason.RETRYING: "give `assay run` with this manifest: it is tried again; its log is at {log}",
+    Reason.SERVING: "nothing to do",
+    Reason.NOT_NEEDED: "nothing to do",
+    Reason.WAITING_FOR_STAGE: "wait for it, or explain it too",
+    Reason.WAITING_FOR_DATASET: "wait for it, or explain it too",
+    Reason.WAITING_FOR_REWARD_MODEL: "`assay run` starts it when the stage is next",
+    Reason.GATE_NOT_PASSED: "train the evaluated stage further, or lower the gate's minAccuracy",
+    Reason.SUSPENDED: "set spec.suspend to false",
+    Reason.SPEC_CHANGED: "as it says",
+    Reason.INPUT_REFUSED: "the end of its log says what is wrong: {log}",
+    Reason.RETRIES_EXHAUSTED: "the end of its log says why: {log}; mend it, `assay run` again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A resource's state in words."""
+
+    resource: ResourceId
+    """Which one."""
+    verdict: Verdict
+    """Its state, and why."""
+    advice: str
+    """What to do."""
+    holder: Holder | None
+    """The run that works on it now."""
+
+    def text(self) -> str:
+        """Return the explanation for people, on a few lines."""
+        lines = [f"{self.resource}: {self.verdict.state} ({self.verdict.reason})"]
+        if self.verdict.message:
+            lines.append(f"  why: {self.verdict.message}")
+        if self.holder:
+            lines.append(f"  held by: {self.holder}")
+        return "\n".join([*lines, f"  to do: {self.advice}"])
+
+    def plain(self) -> dict[str, Any]:
+        """Return the explanation as plain values, for JSON."""
+        return {
+            "kind": self.resource.kind,
+            "name": self.resource.name,
+            "state": str(self.verdict.state),
+            "reason": str(self.verdict.reason),
+            "message": self.verdict.message,
+            "advice": self.advice,
+            "holder": asdict(self.holder) if self.holder else None,
+        }
+
+
+def explain_resources(resources: Sequence[Resource], store: LocalStore) -> list[Explanation]:
+    """Return an explanation of each resource, pipelines' stages included. Changes nothing."""
+    wanted = everything(resources)
+    observed = _look(wanted, store)
+    explanations = []
+    for resource in wanted:
+        id_ = identify(resource)
+        verdict = verdict_of(reconcile(resource, observed).status)
+        log = store.path(id_.log_key(max(1, observed.last_attempt[id_])))
+        holder = None if verdict.state is State.SUCCEEDED else holder_of(store, id_)
+        advice = _ADVICE[verdict.reason].format(log=log)
+        explanations.append(Explanation(id_, verdict, advice, holder))
+    return explanations
+
+
+def _look(wanted: Sequence[Resource], store: LocalStore) -> Observed:
+    now = time.monotonic()
+    resources = {identify(resource): resource for resource in wanted}
+    targets = [reference.target for r in wanted for reference in references_of(r)]
+    found = {id_: read_finished(store, id_, now) for id_ in [*resources, *targets]}
+    last = {id_: last_attempt(store, id_) for id_ in resources}
+    attempts = {id_: _attempt(store, id_, number, now) for id_, number in last.items() if number}
+    return Observed(
+        store_url=store.url,
+        now_seconds=now,
+        resources=resources,
+        finished={id_: finished for id_, finished in found.items() if finished},
+        attempts={id_: (attempt,) for id_, attempt in attempts.items() if attempt},
+        last_attempt=last,
+    )
+
+
+def _attempt(store: LocalStore, resource: ResourceId, number: int, now: float) -> Attempt | None:
+    """Return the newest attempt as the store and the locks tell of it."""
+    outcome = read_outcome(store, resource, number)
+    progress = read_progress(store, resource)
+    step = progress.step if progress else 0
+    if outcome is None:
+        return Attempt(number, now, step=step) if holder_of(store, resource) else None
+    return Attempt(
+        number,
+        started_seconds=now - outcome.seconds,
+        ended_seconds=now,
+        exit_code=outcome.exit_code,
+        stopped=outcome.stopped,
+        step=outcome.step,
+    )

@@ -1,0 +1,125 @@
+"""What the store remembers of resources: completions, attempts, progress."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from assay_api import Completion
+from assay_api.base import Model
+from assay_api.errors import StoreError
+from assay_api.layout import ResourceId
+from assay_operator.local.store import LocalStore
+from assay_operator.observed import Finished, Job
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+_LOG_TAIL_BYTES = 64 * 1024
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class Outcome(Model):
+    """How an attempt ended, for `assay explain` and for later runs."""
+
+    exit_code: int = Field(description="Negative: the signal that killed it.")
+    stopped: bool = Field(description="Whether the run had asked it to end.")
+    step: int = Field(description="Optimiser steps done.")
+    seconds: float = Field(description="How long it ran.")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a workload says it is."""
+
+    step: int
+    """Steps done."""
+    total: int
+    """Steps in all."""
+    doing: str
+    """What it does now."""
+    metrics: dict[str, float]
+    """A few numbers."""
+
+
+def read_finished(store: LocalStore, resource: ResourceId, now_seconds: float) -> Finished | None:
+    """Return the resource's completion with the orders that led to it, if it is finished.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    if not store.exists(resource.completion_key):
+        return None
+    completion = _read(store, resource.completion_key, Completion)
+    return Finished(completion, read_job(store, resource), now_seconds)
+
+
+def read_job(store: LocalStore, resource: ResourceId) -> Job | None:
+    """Return the newest orders of the resource, if there are any."""
+    key = resource.orders_key(last_attempt(store, resource))
+    if not store.exists(key):
+        return None
+    try:
+        return _JOB.validate_json(store.read(key))
+    except ValidationError:
+        # Written by another version of Assay: nothing can be compared.
+        return None
+
+
+def last_attempt(store: LocalStore, resource: ResourceId) -> int:
+    """Return the number of the newest attempt, 0 if there was none."""
+    keys = store.list(f"{resource.folder}/orders")
+    numbers = (re.search(r"/attempt-(\d+)\.json$", key) for key in keys)
+    return max((int(found[1]) for found in numbers if found), default=0)
+
+
+def read_outcome(store: LocalStore, resource: ResourceId, attempt: int) -> Outcome | None:
+    """Return how an attempt ended; None when it runs or its run was killed."""
+    key = resource.outcome_key(attempt)
+    return _read(store, key, Outcome) if store.exists(key) else None
+
+
+def read_progress(store: LocalStore, resource: ResourceId) -> Progress | None:
+    """Return how far the resource's workload says it is, if it says anything."""
+    if not store.exists(resource.progress_key):
+        return None
+    try:
+        found = json.loads(store.read(resource.progress_key))
+        return Progress(
+            int(found["step"]), int(found["total"]), str(found["doing"]), dict(found["metrics"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(store, resource.progress_key, error) from None
+
+
+def log_tail(store: LocalStore, resource: ResourceId, attempt: int, lines: int) -> list[str]:
+    """Return the last lines of an attempt's output."""
+    path = store.path(resource.log_key(attempt))
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _LOG_TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.rpartition("\r")[2] for line in text.splitlines()][-lines:]
+
+
+def write_record(store: LocalStore, key: str, record: BaseModel) -> None:
+    """Set a key to a record, as readable JSON."""
+    store.write(key, record.model_dump_json(by_alias=True, indent=2).encode())
+
+
+def _read(store: LocalStore, key: str, record: type[Record]) -> Record:
+    try:
+        return record.model_validate_json(store.read(key))
+    except ValidationError as error:
+        raise _damaged(store, key, error) from None
+
+
+def _damaged(store: LocalStore, key: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"{store.path(key)} is damaged ({error}): delete the file and run again, "
+        "which makes it anew"
+    )

@@ -1,0 +1,106 @@
+"""The course of everything that runs to an end: what is to be done about it now."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from assay_api import Dataset, Evaluation, TrainingStage
+from assay_api.layout import ResourceId
+from assay_api.references import identify
+from assay_operator.conditions import Reason, State, Verdict
+from assay_operator.decision import Event, Workload
+from assay_operator.observed import Observed
+from assay_operator.policies.attempts import Failure, FailureClass, pause_seconds
+from assay_operator.policies.completion import failure_of, is_finished, is_suspended, outstays
+from assay_operator.policies.identity import changed_identity
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A decision whose status is not written out yet."""
+
+    verdict: Verdict
+    """Where the resource stands."""
+    apply: tuple[Workload, ...] = ()
+    """Workloads that must run."""
+    delete: tuple[ResourceId, ...] = ()
+    """Resources whose live workload must stop."""
+    events: tuple[Event, ...] = ()
+    """What to tell."""
+    requeue_after: float | None = None
+    """Seconds until the next look is due."""
+
+
+def run_to_end(
+    resource: Dataset | TrainingStage | Evaluation,
+    observed: Observed,
+    *,
+    blocked: Callable[[], Verdict | None],
+    workload: Callable[[], Workload],
+) -> Plan:
+    """Return what to do about a resource that runs until it has finished.
+
+    Args:
+        resource: what is wanted.
+        observed: what is.
+        blocked: tells why it can't start; asked only when it could otherwise.
+        workload: makes the next attempt; asked only when nothing blocks it.
+    """
+    owner = identify(resource)
+    live = observed.live_attempt(owner)
+
+    # Finished, as what is asked for now or as something else.
+    if is_finished(owner, observed):
+        return _finished(resource, observed)
+
+    # Wanted to rest.
+    if is_suspended(owner, observed):
+        verdict = Verdict(State.BLOCKED, Reason.SUSPENDED, "spec.suspend is true")
+        return Plan(verdict, delete=(owner,) if live else ())
+
+    # Running: nothing to add.
+    if live:
+        return Plan(Verdict(State.RUNNING, Reason.RUNNING, f"attempt {live.number} runs"))
+
+    # Failed for good.
+    failure = failure_of(owner, observed)
+    if failure and failure.final:
+        return failed(failure)
+
+    # Not startable yet.
+    verdict_blocked = blocked()
+    if verdict_blocked:
+        return Plan(verdict_blocked)
+
+    # Failed a moment ago.
+    if failure and (pause := pause_seconds(failure, observed.now_seconds)):
+        return retrying(failure, pause)
+
+    # Due.
+    started = workload()
+    verdict = Verdict(State.RUNNING, Reason.STARTING, f"attempt {started.attempt} is due")
+    return Plan(verdict, apply=(started,))
+
+
+def _finished(resource: Dataset | TrainingStage | Evaluation, observed: Observed) -> Plan:
+    owner = identify(resource)
+    changed = changed_identity(resource, observed)
+    if changed:
+        return Plan(changed, events=(Event(changed.reason, changed.message),))
+    verdict = Verdict(State.SUCCEEDED, Reason.COMPLETED)
+    if outstays(owner, observed):
+        return Plan(verdict, delete=(owner,))
+    return Plan(verdict, requeue_after=1.0 if observed.live_attempt(owner) else None)
+
+
+def failed(failure: Failure) -> Plan:
+    """Return the plan for what will not be tried again."""
+    of_input = failure.failure_class is FailureClass.INPUT
+    reason = Reason.INPUT_REFUSED if of_input else Reason.RETRIES_EXHAUSTED
+    return Plan(Verdict(State.FAILED, reason, failure.text), events=(Event(reason, failure.text),))
+
+
+def retrying(failure: Failure, pause: float) -> Plan:
+    """Return the plan for what is tried again after a pause, in seconds."""
+    event = Event(Reason.RETRYING, f"{failure.text}; trying again")
+    verdict = Verdict(State.RUNNING, Reason.RETRYING, failure.text)
+    return Plan(verdict, events=(event,), requeue_after=pause)

@@ -1,0 +1,141 @@
+"""Retries: what a failed attempt says, and whether another one is worth it."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from assay_api.stage import Retry
+from assay_operator.observed import Attempt
+
+LONGEST_PAUSE_SECONDS = 60.0
+
+INVALID_INPUT_EXIT_CODE = 2
+
+
+class FailureClass(StrEnum):
+    """Whose fault a failed attempt is; each class but the last has a budget in `spec.retry`."""
+
+    PREEMPTION = "preemption"
+    INFRASTRUCTURE = "infrastructure"
+    APPLICATION = "application"
+    INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the failed attempts of a resource add up to."""
+
+    failure_class: FailureClass
+    """Class of the newest failure."""
+    count: int
+    """Failures of that class so far."""
+    budget: int
+    """Failures of that class that are worth a new attempt."""
+    attempt: Attempt
+    """The newest failure."""
+
+    @property
+    def final(self) -> bool:
+        """Whether no further attempt is made."""
+        return self.count > self.budget
+
+    @property
+    def text(self) -> str:
+        """What happened, for people."""
+        how = f"attempt {self.attempt.number} {self._how}"
+        if self.failure_class is FailureClass.INPUT:
+            return f"{how}: its input is wrong; see the log, mend that, run again"
+        budget = f"{self.count} of at most {self.budget} {self.failure_class} failures"
+        return f"{how} ({budget})"
+
+    @property
+    def _how(self) -> str:
+        ended = self.attempt.ended_seconds
+        if ended is not None and self.attempt.is_late(ended):
+            return "was not ready within spec.startTimeoutSeconds"
+        return describe_exit(self.attempt.exit_code)
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """Return an exit code in words.
+
+    Example:
+        >>> describe_exit(-9)
+        'was killed by SIGKILL'
+        >>> describe_exit(0)
+        'ended without its completion.json'
+    """
+    if exit_code is None:
+        return "vanished"
+    if exit_code == 0:
+        return "ended without its completion.json"
+    if exit_code > 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"was killed by signal {-exit_code}"
+
+
+def classify(exit_code: int | None, served: bool = False) -> FailureClass:
+    """Return whose fault it is that a process on one machine ended so.
+
+    Args:
+        exit_code: negative for the signal that killed it; None when it is not known.
+        served: whether it was a server that had been ready: its death is never the user's fault.
+    """
+    if served or exit_code is None or exit_code < 0:
+        return FailureClass.INFRASTRUCTURE
+    if exit_code == INVALID_INPUT_EXIT_CODE:
+        return FailureClass.INPUT
+    return FailureClass.APPLICATION
+
+
+def current_failure(attempts: Sequence[Attempt], retry: Retry) -> Failure | None:
+    """Return what the failures add up to; None when the last attempt did not fail.
+
+    An infrastructure failure at the same step as the one before counts as the application's:
+    what happens twice at one place is no accident.
+
+    Args:
+        attempts: ended without a completion or live, oldest first; stopped ones don't count.
+        retry: the budgets.
+    """
+    failed = [attempt for attempt in attempts if _is_failure(attempt)]
+    if not failed or attempts[-1] is not failed[-1]:
+        return None
+    classes: list[FailureClass] = []
+    for i, attempt in enumerate(failed):
+        found = _classify_attempt(attempt)
+        repeated = i > 0 and failed[i - 1].step == attempt.step and attempt.step > 0
+        if found is FailureClass.INFRASTRUCTURE and repeated:
+            found = FailureClass.APPLICATION
+        classes.append(found)
+    newest = classes[-1]
+    budgets = {
+        FailureClass.PREEMPTION: retry.preemption,
+        FailureClass.INFRASTRUCTURE: retry.infrastructure,
+        FailureClass.APPLICATION: retry.application,
+        FailureClass.INPUT: 0,
+    }
+    return Failure(newest, classes.count(newest), budgets[newest], failed[-1])
+
+
+def _is_failure(attempt: Attempt) -> bool:
+    ended = attempt.ended_seconds
+    return ended is not None and (not attempt.stopped or attempt.is_late(ended))
+
+
+def _classify_attempt(attempt: Attempt) -> FailureClass:
+    if attempt.ended_seconds is not None and attempt.is_late(attempt.ended_seconds):
+        return FailureClass.APPLICATION
+    return classify(attempt.exit_code, served=attempt.url is not None)
+
+
+def pause_seconds(failure: Failure, now_seconds: float) -> float:
+    """Return how long to wait before the next attempt: 1, 2, 4... seconds after the failure."""
+    ended = failure.attempt.ended_seconds
+    assert ended is not None, "a failed attempt has ended"
+    pause = min(2.0 ** (failure.count - 1), LONGEST_PAUSE_SECONDS)
+    return max(0.0, ended + pause - now_seconds)

@@ -1,0 +1,34 @@
+"""Gates: evaluations that must have passed before a stage may start."""
+
+from assay_api.layout import ResourceId, accuracy_key
+from assay_api.stage import Gate, TrainingStage
+from assay_operator.conditions import Reason, State, Verdict
+from assay_operator.observed import Observed
+
+
+def closed_gate(stage: TrainingStage, observed: Observed) -> Verdict | None:
+    """Return why a gate keeps the stage from starting; None when all are open.
+
+    A result that is missing, or that lacks the mode that counts, is never a pass.
+    """
+    for gate in stage.spec.gate:
+        closed = _why_closed(gate, observed)
+        if closed:
+            return Verdict(State.BLOCKED, Reason.GATE_NOT_PASSED, closed)
+    return None
+
+
+def _why_closed(gate: Gate, observed: Observed) -> str | None:
+    evaluation = ResourceId("Evaluation", gate.evaluation)
+    completion = observed.completion(evaluation)
+    if completion is None:
+        return f"{evaluation} has no result yet"
+    accuracy = completion.summary.get(accuracy_key(gate.mode))
+    if not isinstance(accuracy, int | float):
+        return f"{evaluation} has no accuracy of the mode {gate.mode}; add it to its spec.modes"
+    if accuracy < gate.min_accuracy:
+        return (
+            f"{evaluation} has accuracy {accuracy:.3f} in mode {gate.mode}, "
+            f"minAccuracy is {gate.min_accuracy}; train the stage before further, or lower the gate"
+        )
+    return None

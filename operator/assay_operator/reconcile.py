@@ -1,0 +1,217 @@
+"""Reconcile: what is wanted and what is, in; what to do, out. Pure.
+
+Every pass decides anew from one look at the world, so that a lost event, a crash between two
+actions or a second pass over the same state changes nothing.
+"""
+
+from assay_api import (
+    Dataset,
+    Evaluation,
+    ResolvedDatasetJob,
+    ResolvedEvaluationJob,
+    ResolvedStageJob,
+    RewardModel,
+    TrainingPipeline,
+    TrainingStage,
+)
+from assay_api.base import Status
+from assay_api.manifests import Resource
+from assay_api.references import identify
+from assay_operator.conditions import Reason, State, Verdict, verdict_of
+from assay_operator.decision import Decision, Role, Workload
+from assay_operator.observed import Observed, ServeOrders
+from assay_operator.pipelines import expand
+from assay_operator.plan import Plan, failed, retrying, run_to_end
+from assay_operator.policies.attempts import pause_seconds
+from assay_operator.policies.completion import failure_of
+from assay_operator.policies.dependencies import resolve_model, waiting_for_inputs
+from assay_operator.policies.gates import closed_gate
+from assay_operator.policies.serving import (
+    has_unfinished_consumer,
+    is_needed,
+    judge_url,
+    judges_of,
+    resolve_judge,
+    waiting_for_judges,
+)
+from assay_operator.statuses import (
+    dataset_status,
+    evaluation_status,
+    plain_status,
+    reward_model_status,
+    stage_status,
+)
+
+
+def reconcile(resource: Resource, observed: Observed) -> Decision:
+    """Return what to do about any resource."""
+    match resource:
+        case Dataset():
+            return reconcile_dataset(resource, observed)
+        case TrainingStage():
+            return reconcile_stage(resource, observed)
+        case Evaluation():
+            return reconcile_evaluation(resource, observed)
+        case RewardModel():
+            return reconcile_reward_model(resource, observed)
+        case TrainingPipeline():
+            return reconcile_pipeline(resource, observed)
+
+
+def reconcile_dataset(dataset: Dataset, observed: Observed) -> Decision:
+    """Return what to do about a dataset: it needs nothing, and is made once."""
+    owner = identify(dataset)
+
+    def workload() -> Workload:
+        orders = ResolvedDatasetJob(dataset=dataset, output=observed.url(owner))
+        return Workload(owner, observed.next_attempt(owner), Role.DATASET, orders)
+
+    plan = run_to_end(dataset, observed, blocked=lambda: None, workload=workload)
+    return _decision(plan, dataset_status(dataset, plan.verdict, observed))
+
+
+def reconcile_stage(stage: TrainingStage, observed: Observed) -> Decision:
+    """Return what to do about a stage: its inputs, then its gates, then its judges, then it."""
+
+    def blocked() -> Verdict | None:
+        return (
+            waiting_for_inputs(stage, observed)
+            or closed_gate(stage, observed)
+            or waiting_for_judges(stage, observed)
+        )
+
+    plan = run_to_end(
+        stage, observed, blocked=blocked, workload=lambda: _stage_workload(stage, observed)
+    )
+    return _decision(plan, stage_status(stage, plan.verdict, observed))
+
+
+def _stage_workload(stage: TrainingStage, observed: Observed) -> Workload:
+    owner = identify(stage)
+    attempt = observed.next_attempt(owner)
+    orders = ResolvedStageJob(
+        stage=stage,
+        attempt=attempt,
+        model=resolve_model(stage.spec.model, observed),
+        dataset=observed.dataset_url(stage.spec.dataset),
+        judges=tuple(resolve_judge(judge, observed) for judge in judges_of(stage)),
+        output=observed.url(owner),
+    )
+    return Workload(owner, attempt, Role.TRAIN, orders)
+
+
+def reconcile_evaluation(evaluation: Evaluation, observed: Observed) -> Decision:
+    """Return what to do about an evaluation: it needs its model and its dataset."""
+    owner = identify(evaluation)
+
+    def workload() -> Workload:
+        model = resolve_model(evaluation.spec.model, observed)
+        assert model is not None, "an evaluated model has an address"
+        orders = ResolvedEvaluationJob(
+            evaluation=evaluation,
+            model=model,
+            dataset=observed.dataset_url(evaluation.spec.dataset),
+            output=observed.url(owner),
+        )
+        return Workload(owner, observed.next_attempt(owner), Role.EVALUATE, orders)
+
+    plan = run_to_end(
+        evaluation,
+        observed,
+        blocked=lambda: waiting_for_inputs(evaluation, observed),
+        workload=workload,
+    )
+    return _decision(plan, evaluation_status(evaluation, plan.verdict, observed))
+
+
+def reconcile_reward_model(judge: RewardModel, observed: Observed) -> Decision:
+    """Return what to do about a reward model: it is served while a stage that is next asks it."""
+    plan = _plan_serving(judge, observed)
+    return _decision(plan, reward_model_status(judge, plan.verdict, observed))
+
+
+def _plan_serving(judge: RewardModel, observed: Observed) -> Plan:
+    owner = identify(judge)
+    live = observed.live_attempt(owner)
+
+    # Somebody else serves it.
+    if judge.spec.endpoint:
+        return Plan(Verdict(State.READY, Reason.SERVING, f"at {judge.spec.endpoint.url}"))
+
+    # Failed for good.
+    failure = failure_of(owner, observed)
+    if failure and failure.final:
+        return failed(failure)
+
+    # Nobody will ask it, or not yet.
+    if not is_needed(owner, observed):
+        return Plan(_unneeded(judge, observed), delete=(owner,) if live else ())
+
+    # Its model is not there yet.
+    blocked = waiting_for_inputs(judge, observed)
+    if blocked:
+        return Plan(blocked)
+
+    # Running: ready, starting, or late.
+    if live:
+        return _plan_live_server(judge, observed)
+
+    # Died a moment ago.
+    if failure and (pause := pause_seconds(failure, observed.now_seconds)):
+        return retrying(failure, pause)
+
+    # Due.
+    started = _serve_workload(judge, observed)
+    verdict = Verdict(State.RUNNING, Reason.STARTING, f"attempt {started.attempt} is due")
+    return Plan(verdict, apply=(started,))
+
+
+def _unneeded(judge: RewardModel, observed: Observed) -> Verdict:
+    if not has_unfinished_consumer(identify(judge), observed):
+        return Verdict(State.STOPPED, Reason.NOT_NEEDED, "no stage that asks it has still to run")
+    waiting = waiting_for_inputs(judge, observed)
+    later = Verdict(State.BLOCKED, Reason.WAITING_FOR_STAGE, "no stage that asks it is next")
+    return waiting or later
+
+
+def _plan_live_server(judge: RewardModel, observed: Observed) -> Plan:
+    owner = identify(judge)
+    attempt, url = observed.live_attempt(owner), judge_url(owner, observed)
+    assert attempt is not None, "the caller has looked"
+    if url:
+        return Plan(Verdict(State.READY, Reason.SERVING, f"at {url}"))
+    starting = Verdict(State.RUNNING, Reason.STARTING, f"attempt {attempt.number} is not ready yet")
+    late = attempt.is_late(observed.now_seconds)
+    return Plan(starting, delete=(owner,) if late else (), requeue_after=1.0)
+
+
+def _serve_workload(judge: RewardModel, observed: Observed) -> Workload:
+    spec, owner = judge.spec, identify(judge)
+    assert spec.model is not None, "an endpoint is not served"
+    model = resolve_model(spec.model, observed)
+    assert model is not None, "a served model has an address"
+    orders = ServeOrders(
+        name=owner.name,
+        model=model.uri,
+        num_frames=spec.num_frames,
+        max_model_length_tokens=spec.max_model_length_tokens,
+        precision=spec.precision,
+        port=spec.port,
+        start_timeout_seconds=spec.start_timeout_seconds,
+    )
+    return Workload(owner, observed.next_attempt(owner), Role.SERVE, orders)
+
+
+def reconcile_pipeline(pipeline: TrainingPipeline, observed: Observed) -> Decision:
+    """Return where a pipeline stands: as the first of its stages that has not succeeded."""
+    verdict = Verdict(State.SUCCEEDED, Reason.COMPLETED)
+    for stage in expand(pipeline):
+        found = verdict_of(reconcile_stage(stage, observed).status)
+        if found.state is not State.SUCCEEDED:
+            verdict = Verdict(found.state, found.reason, f"{identify(stage)}: {found.message}")
+            break
+    return Decision(plain_status(pipeline, verdict))
+
+
+def _decision(plan: Plan, status: Status) -> Decision:
+    return Decision(status, plan.apply, plan.delete, plan.events, plan.requeue_after)

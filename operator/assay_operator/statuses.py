@@ -1,0 +1,97 @@
+"""The status of each kind of resource, written out from a verdict and the world."""
+
+from typing import Any
+
+from assay_api import (
+    Completion,
+    Dataset,
+    Evaluation,
+    RewardModel,
+    TrainingStage,
+)
+from assay_api.base import Status, ThinkingMode
+from assay_api.dataset import DatasetStatus
+from assay_api.evaluation import EvaluationStatus
+from assay_api.layout import accuracy_key
+from assay_api.manifests import Resource
+from assay_api.references import identify
+from assay_api.reward_model import RewardModelStatus
+from assay_api.stage import TrainingStageStatus
+from assay_operator.conditions import Verdict, conditions
+from assay_operator.observed import Observed
+from assay_operator.policies.completion import is_finished
+from assay_operator.policies.dependencies import inputs_of, resolve_model
+from assay_operator.policies.serving import judge_url
+
+
+def plain_status(resource: Resource, verdict: Verdict) -> Status:
+    """Return the status of a resource that has nothing of its own to report."""
+    return Status(**_common(resource, verdict))
+
+
+def dataset_status(dataset: Dataset, verdict: Verdict, observed: Observed) -> DatasetStatus:
+    """Return what the dataset became, as far as its completion says."""
+    completion = observed.completion(identify(dataset))
+    return DatasetStatus(
+        **_common(dataset, verdict),
+        digest=completion.digest if completion else None,
+        num_rows=_count(completion, "numRows"),
+        num_dropped=_count(completion, "numDropped"),
+    )
+
+
+def stage_status(stage: TrainingStage, verdict: Verdict, observed: Observed) -> TrainingStageStatus:
+    """Return how far the stage is."""
+    owner = identify(stage)
+    completion, attempts = observed.completion(owner), observed.attempts_of(owner)
+    total = stage.spec.total_steps
+    return TrainingStageStatus(
+        **_common(stage, verdict),
+        attempt=observed.last_attempt.get(owner, 0),
+        step=total if completion else (attempts[-1].step if attempts else 0),
+        total_steps=total,
+        model_digest=completion.digest if completion else None,
+        model_uri=observed.url(owner, completion.result) if completion else None,
+    )
+
+
+def evaluation_status(
+    evaluation: Evaluation, verdict: Verdict, observed: Observed
+) -> EvaluationStatus:
+    """Return the evaluation's result in short."""
+    owner = identify(evaluation)
+    completion = observed.completion(owner)
+    ready = all(is_finished(target, observed) for target in inputs_of(evaluation))
+    model = resolve_model(evaluation.spec.model, observed) if ready else None
+    return EvaluationStatus(
+        **_common(evaluation, verdict),
+        model_digest=model.digest if completion and model else None,
+        accuracy=_accuracies(completion),
+        result=observed.url(owner, completion.result) if completion else None,
+    )
+
+
+def reward_model_status(
+    judge: RewardModel, verdict: Verdict, observed: Observed
+) -> RewardModelStatus:
+    """Return where the judge answers, if it does."""
+    return RewardModelStatus(**_common(judge, verdict), url=judge_url(identify(judge), observed))
+
+
+def _common(resource: Resource, verdict: Verdict) -> dict[str, Any]:
+    generation = resource.metadata.generation
+    return {
+        "observed_generation": generation,
+        "conditions": conditions(verdict, generation),
+    }
+
+
+def _count(completion: Completion | None, name: str) -> int | None:
+    value = completion.summary.get(name) if completion else None
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _accuracies(completion: Completion | None) -> dict[str, float]:
+    found = completion.summary if completion else {}
+    values = {mode: found.get(accuracy_key(mode)) for mode in ThinkingMode}
+    return {str(mode): float(v) for mode, v in values.items() if isinstance(v, int | float)}

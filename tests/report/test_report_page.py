@@ -1,0 +1,270 @@
+import base64
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from assay_api import InvalidInput, Split, StoreError
+from assay_data.dataset import ClipDataset
+from assay_data.store import open_store
+from assay_trainer.cli.report import report_command
+from assay_trainer.report.collect import collect
+from assay_trainer.report.images import MAX_SIDE_PIXELS, FrameBank
+from assay_trainer.report.page import render
+
+EVIL = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)> & {{ 7 * 7 }}"
+
+
+class Page(HTMLParser):
+    """A page as a browser takes it apart."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.text = ""
+        self._open: dict[str, str] | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, given))
+        self.text += " " if tag in ("td", "th", "dd", "dt") else ""
+        if tag == "script":
+            self._open = given
+            self.scripts.append((given, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._open = None
+
+    def handle_data(self, data: str) -> None:
+        if self._open is None:
+            self.text += data
+        else:
+            self.scripts[-1] = (self._open, self.scripts[-1][1] + data)
+
+    def json(self, name: str) -> dict[str, object]:
+        return next(json.loads(text) for given, text in self.scripts if given.get("id") == name)
+
+    def having(self, attribute: str) -> list[dict[str, str]]:
+        return [given for _, given in self.tags if attribute in given]
+
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def page_of(folder: Path) -> Page:
+    return Page(render(collect(open_store(str(folder))), datetime(2026, 1, 2, 3, 4, tzinfo=UTC)))
+
+
+@pytest.fixture(scope="module")
+def page(finished_run: Path) -> Page:
+    return page_of(finished_run)
+
+
+def test_stages_come_in_the_order_in_which_they_build_on_one_another(page: Page) -> None:
+    stages = [given["id"] for tag, given in page.tags if tag == "section"]
+    assert stages == [
+        "overview",
+        "stage-describe",
+        "stage-foundation",
+        "stage-advanced",
+        "samples",
+        "evaluations",
+        "datasets",
+    ]
+
+
+def test_the_overview_tells_state_steps_and_accuracy_before_and_after(page: Page) -> None:
+    words = page.words()
+    assert "describe sft finished 10 of 10 5.0 s - - -" in words
+    assert "foundation rl finished 20 of 20" in words
+    assert "0.50 → 0.87 0 → 20 0.50 → 0.78 0 → 20 0.30 → 0.76 0 → 20" in words
+    assert "advanced rl not finished: sampling 12 of 20" in words
+
+
+def test_settings_and_results_of_a_stage_are_told(page: Page) -> None:
+    words = page.words()
+    assert "batch 32 prompts of 4 rollouts" in words
+    assert "1 Format + 1 Accuracy" in words
+    assert "final loss 0.1235" in words
+
+
+def test_the_curves_are_the_recorded_numbers(page: Page) -> None:
+    charts = page.json("chart-data")
+    accuracy = next(chart for chart in charts["foundation"] if chart["title"] == "Accuracy")
+    held_out = next(s for s in accuracy["series"] if s["name"] == "held out, think")
+    assert held_out["steps"] == [0, 5, 10, 15, 20]
+    assert held_out["values"][0] == 0.5
+    drawn = [(f["data-stage"], int(f["data-chart"])) for f in page.having("data-chart")]
+    assert sorted(drawn) == [(name, i) for name in sorted(charts) for i in range(len(charts[name]))]
+
+
+def test_what_a_model_wrote_is_text_and_nothing_else(page: Page) -> None:
+    assert page.text.count(f"<think>Let me look at the light. {EVIL}</think>") > 20
+    assert f"Real or fake? {EVIL} /think" in page.text
+    assert len(page.scripts) == 4
+    for tag, given in page.tags:
+        assert not any(name.startswith("on") for name in given), (tag, given)
+        assert "src" not in given
+
+
+def test_the_page_asks_nothing_of_a_network(page: Page) -> None:
+    assert all(given["href"].startswith("#") for given in page.having("href"))
+    (policy,) = [g["content"] for g in page.having("http-equiv")]
+    assert policy.startswith("default-src 'none'; img-src data: blob:;")
+
+
+def test_only_the_pages_own_two_scripts_may_run(page: Page) -> None:
+    (policy,) = [g["content"] for g in page.having("http-equiv")]
+    allowed = policy.partition("script-src ")[2].split()
+    code = [text for given, text in page.scripts if given.get("type") != "application/json"]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in code]
+    assert allowed == [f"'sha256-{found}'" for found in hashes]
+
+
+def test_every_frame_is_kept_once_and_every_strip_finds_its_frames(
+    page: Page, finished_run: Path
+) -> None:
+    images = page.json("image-data")
+    wanted = [given["data-frame"] for given in page.having("data-frame")]
+    assert set(wanted) == set(images)
+    assert len(wanted) > 2 * len(images)
+    assert len(set(images.values())) == len(images)
+    clips = ClipDataset.open(open_store(str(finished_run / "datasets/clips")))
+    row = clips.rows(Split.TRAIN)[0]
+    assert wanted[: len(row.timestamps_seconds)] == list(FrameBank().add(clips.frames(row.row_id)))
+
+
+def test_first_last_and_steps_in_between_can_be_picked(page: Page) -> None:
+    steps = {
+        stage: [g["data-step"] for g in page.having("data-step") if g["data-stage"] == stage]
+        for stage in ("foundation", "advanced")
+    }
+    assert steps["foundation"] == ["1", "6", "11", "15", "20"]
+    assert steps["advanced"][0] == "1"
+    assert steps["advanced"][-1] == "12"
+    assert "20 groups of 5 of 20 logged steps are shown" in page.words()
+
+
+def test_rollouts_show_their_scores(page: Page) -> None:
+    words = page.words()
+    right = "✓ correct reward 1.00 advantage +0.50 Format 0.00 Accuracy 1.00 Thinking abstained"
+    assert right in words
+    assert "✗ wrong reward 0.00 advantage -1.50 Format 0.00 Accuracy 0.00" in words
+    assert "3 tokens, cut off" in words
+
+
+def test_evaluation_and_data_are_shown(page: Page, finished_run: Path) -> None:
+    words = page.words()
+    assert "Model abc123" in words
+    assert "recall (accuracy on fakes)" in words
+    rows = ClipDataset.open(open_store(str(finished_run / "datasets/clips"))).rows(Split.TEST)
+    num_real = sum(row.label == "real" for row in rows)
+    assert f"Test real real {num_real}" in words
+    assert "Dropped because files Corrupt 1" in words
+
+
+def test_a_run_that_has_only_begun_is_told_as_it_is(run_folder: Path) -> None:
+    for name in ("evaluations", "datasets", "stages/describe", "stages/advanced"):
+        shutil.rmtree(run_folder / name)
+    for name in ("metrics", "rollouts", "completion.json", "progress.json"):
+        path = run_folder / "stages/foundation" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    words = page_of(run_folder).words()
+    assert "foundation rl nothing recorded yet 0 of 20 - - - -" in words
+    assert "No step has been recorded yet." in words
+    assert "No rollouts have been logged yet." in words
+    assert "Nothing has been evaluated yet." in words
+    assert "There is no dataset in this folder." in words
+
+
+def test_an_evaluation_and_a_dataset_in_the_making_are_not_faked(run_folder: Path) -> None:
+    (run_folder / "evaluations/held-out/result.json").unlink()
+    (run_folder / "datasets/clips/manifest.json").unlink()
+    found = page_of(run_folder)
+    assert "No result yet." in found.words()
+    assert "The dataset is not complete yet." in found.words()
+    assert "Frames are not shown: the dataset is not at hand." in found.words()
+    assert found.json("image-data") == {}
+
+
+def test_a_stage_whose_orders_are_gone_still_shows_its_numbers(run_folder: Path) -> None:
+    shutil.rmtree(run_folder / "stages/foundation/orders")
+    found = page_of(run_folder)
+    assert "The stage's orders are not in the store" in found.words()
+    assert found.json("chart-data")["foundation"]
+
+
+def test_a_run_that_was_moved_finds_its_frames_in_itself(run_folder: Path) -> None:
+    for path in run_folder.glob("stages/*/orders/*.json"):
+        orders = json.loads(path.read_text())
+        path.write_text(json.dumps({**orders, "dataset": "/nowhere"}))
+    assert page_of(run_folder).json("image-data")
+
+
+def test_one_stage_alone_can_be_reported(finished_run: Path) -> None:
+    found = page_of(finished_run / "stages/foundation")
+    assert "foundation rl finished 20 of 20" in found.words()
+    assert found.json("image-data"), "the frames come from the dataset that the orders name"
+
+
+def test_damaged_orders_are_named_with_the_field(run_folder: Path) -> None:
+    path = run_folder / "stages/foundation/orders/attempt-2.json"
+    orders = json.loads(path.read_text())
+    path.write_text(json.dumps({**orders, "attempt": "two"}))
+    with pytest.raises(StoreError, match=r"foundation/orders/attempt-2\.json: field attempt: "):
+        collect(open_store(str(run_folder)))
+
+
+def test_large_frames_are_shown_small_and_equal_ones_once() -> None:
+    bank = FrameBank()
+    frames = np.zeros((3, 300, 600, 3), dtype=np.uint8)
+    frames[1] = 255
+    first, second, third = bank.add(frames)
+    assert first == third != second
+    assert len(bank.uris) == 2
+    assert len(bank.uris[first]) < MAX_SIDE_PIXELS**2
+
+
+def invoke(*arguments: str) -> tuple[int, str, BaseException | None]:
+    app = typer.Typer()
+    app.command()(report_command)
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout, result.exception
+
+
+def test_the_command_writes_the_page_and_prints_its_path(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.html"
+    code, printed, _ = invoke(str(finished_run), "--out", str(out))
+    assert (code, printed) == (0, f"{out}\n")
+    assert out.read_text().startswith("<!doctype html>")
+
+
+def test_a_folder_without_any_stage_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    _, _, error = invoke(str(tmp_path / "nowhere"), "--out", str(out))
+    assert isinstance(error, InvalidInput)
+    assert "nowhere: no training stage found" in str(error)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [(".", "is a folder"), ("missing/report.html", "does not exist")]
+)
+def test_a_place_where_no_page_can_be_is_refused(
+    finished_run: Path, tmp_path: Path, out: str, message: str
+) -> None:
+    _, _, error = invoke(str(finished_run), "--out", str(tmp_path / out))
+    assert isinstance(error, InvalidInput)
+    assert message in str(error)

@@ -1,0 +1,188 @@
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from json import dumps, loads
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
+from assay_api.stage import Reward, RewardType
+from assay_trainer.judge import Judge
+from assay_trainer.records import PromptItem, Rollout, RolloutGroup
+from assay_trainer.rewards.scoring import Scored, score_groups
+
+FORMAT, ACCURACY = Reward(type=RewardType.FORMAT), Reward(type=RewardType.ACCURACY)
+OVERLONG = Reward(type=RewardType.OVERLONG, max_tokens=20, buffer_tokens=10)
+MODE = Reward(type=RewardType.MODE_FOLLOWED)
+THINKING = Reward(type=RewardType.THINKING, weight=2.0, reward_model="critic")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Says what the reasoning tells it to; `down` is an error, `meet` waits for three others."""
+
+    meeting = threading.Barrier(4, timeout=20)
+
+    def do_POST(self) -> None:
+        body = loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = body["messages"][1]["content"][-1]["text"]
+        word = text.split("say ")[1].split("<")[0]
+        if word == "meet":
+            self.meeting.wait()
+            word = "0.5"
+        content = dumps(
+            {"choices": [{"message": {"content": f"<answer>{word}</answer>"}}]}
+        ).encode()
+        self.send_response(500 if word == "down" else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def make_judge(url: str, max_consecutive_failures: int = 100) -> Judge:
+    spec = ResolvedJudge(
+        name="critic",
+        url=url,
+        model="critic",
+        num_frames=2,
+        concurrency=4,
+        timeout_seconds=10,
+        retries=0,
+    )
+    return Judge(spec, max_consecutive_failures=max_consecutive_failures)
+
+
+def group(row_id: str, *texts: str, mode: ThinkingMode = ThinkingMode.THINK) -> RolloutGroup:
+    return RolloutGroup(
+        prompt=PromptItem(row_id=row_id, label="fake", mode=mode, text="...", question="Is it?"),
+        rollouts=tuple(
+            Rollout((1,) * 15, (-0.5,) * 15, text=text, truncated=False, policy_version=0)
+            for text in texts
+        ),
+    )
+
+
+def right(word: str) -> str:
+    return f"<think>say {word}</think><answer>B</answer>"
+
+
+WRONG = "<think>say 0.9</think><answer>A</answer>"
+
+
+class Frames:
+    """Frames of every row, counting how often they are fetched."""
+
+    def __init__(self) -> None:
+        self.fetched: list[str] = []
+
+    def __call__(self, row_id: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        self.fetched.append(row_id)
+        time.sleep(0.05)
+        return np.zeros((4, 8, 8, 3), dtype=np.uint8)
+
+
+def score(
+    url: str, groups: Sequence[RolloutGroup], *rewards: Reward, frames: Frames | None = None
+) -> Scored:
+    with make_judge(url) as judge:
+        return score_groups(groups, rewards, {"critic": judge}, frames or Frames(), std_floor=1e-3)
+
+
+def test_terms_are_weighted_and_added_up() -> None:
+    rewards = (FORMAT, ACCURACY.model_copy(update={"weight": 3.0}), OVERLONG, MODE)
+    scored = score_groups(
+        [group("v1", right("x"), WRONG, "no")], rewards, {}, Frames(), std_floor=1e-3
+    )
+    (only,) = scored.groups
+    assert only.terms == {
+        "Format": (0.0, 0.0, -1.0),
+        "Accuracy": (3.0, 0.0, 0.0),
+        "Overlong": (-0.5, -0.5, -0.5),
+        "ModeFollowed": (0.0, 0.0, -1.0),
+    }
+    assert only.rewards == (2.5, -0.5, -2.5)
+    assert only.correct == (True, False, False)
+    assert only.advantages == pytest.approx((1.0596259, -0.1324532, -0.9271726))
+
+
+def test_the_judges_scores_go_to_the_rollouts_they_belong_to(url: str) -> None:
+    groups = [group(f"v{i}", right(f"0.{i}"), WRONG, right(f"0.{9 - i}")) for i in range(1, 9)]
+    scored = score(url, groups, ACCURACY, THINKING)
+    assert [g.group for g in scored.groups] == groups
+    assert [g.terms["Thinking"] for g in scored.groups] == [
+        (2 * (i / 10), 0.0, 2 * ((9 - i) / 10)) for i in range(1, 9)
+    ]
+
+
+def test_all_questions_to_a_judge_are_in_flight_up_to_its_bound(url: str) -> None:
+    groups = [group("v1", right("meet"), right("meet")), group("v2", right("meet"), right("meet"))]
+    scored = score(url, groups, THINKING)
+    assert [g.terms["Thinking"] for g in scored.groups] == [(1.0, 1.0), (1.0, 1.0)]
+
+
+def test_no_thinking_group_gets_exactly_nothing_and_asks_nobody(url: str) -> None:
+    frames = Frames()
+    quiet = group("v1", right("0.9"), WRONG, mode=ThinkingMode.NO_THINK)
+    scored = score(url, [quiet], ACCURACY, THINKING, frames=frames)
+    assert scored.groups[0].terms["Thinking"] == (0.0, 0.0)
+    assert frames.fetched == []
+
+
+def test_one_abstention_takes_the_term_from_the_whole_group(url: str) -> None:
+    groups = [group("v1", right("0.9"), right("hm"), WRONG), group("v2", right("0.5"), WRONG)]
+    scored = score(url, groups, ACCURACY, THINKING)
+    first, second = scored.groups
+    assert first.terms == {"Accuracy": (1.0, 1.0, 0.0), "Thinking": (None, None, None)}
+    assert first.rewards == (1.0, 1.0, 0.0)
+    assert second.rewards == (2.0, 0.0)
+    (dropped,) = scored.abstentions
+    assert (dropped.group, dropped.reward, dropped.reason) == (groups[0], "Thinking", "Nonsense")
+    assert scored.failures == ()
+
+
+def test_one_failure_hands_the_group_back(url: str) -> None:
+    groups = [group("v1", right("0.9"), right("down")), group("v2", right("0.5"), WRONG)]
+    scored = score(url, groups, ACCURACY, THINKING)
+    assert [g.group for g in scored.groups] == groups[1:]
+    (failed,) = scored.failures
+    assert (failed.group, failed.reward) == (groups[0], "Thinking")
+    assert "HTTP 500" in failed.reason
+
+
+def test_a_judge_that_is_down_stops_the_scoring(url: str) -> None:
+    groups = [group(f"v{i}", right("down"), right("down")) for i in range(4)]
+    with make_judge(url, max_consecutive_failures=3) as judge, pytest.raises(JudgeError):
+        score_groups(groups, (THINKING,), {"critic": judge}, Frames(), std_floor=1e-3)
+
+
+def test_frames_of_a_row_are_fetched_once_for_all_of_its_rollouts(url: str) -> None:
+    frames = Frames()
+    groups = [group("v1", *[right("0.5")] * 6), group("v2", right("0.5"), WRONG)]
+    score(url, groups, THINKING, frames=frames)
+    assert sorted(frames.fetched) == ["v1", "v2"]
+
+
+def test_a_reward_given_twice_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"spec\.rewards\[1\]\.type: Accuracy is given twice"):
+        score_groups([], (ACCURACY, ACCURACY), {}, Frames(), std_floor=1e-3)
+
+
+def test_an_unknown_reward_model_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"spec\.rewards\[0\]\.rewardModel: .* 'critic'"):
+        score_groups([], (THINKING,), {}, Frames(), std_floor=1e-3)

@@ -1,0 +1,108 @@
+"""`assay eval` and `assay detect`: how good a model is, and what it says about a video."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay_api import InvalidInput
+
+Model = Annotated[str, typer.Option(help="Folder or URL of the model.")]
+
+
+def eval_command(
+    model: Annotated[str | None, typer.Option(help="Folder or URL of the model.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="URL of the dataset.")] = None,
+    out: Annotated[str | None, typer.Option(help="URL of the folder for the result.")] = None,
+    orders: Annotated[
+        Path | None, typer.Option(help="Orders, as the operator wrote them, instead of the rest.")
+    ] = None,
+    json: Annotated[bool, typer.Option(help="Print the result as JSON.")] = False,
+) -> None:
+    """Answer every held-out clip in both modes; print accuracy and the rest with intervals.
+
+    Raises:
+        InvalidInput: orders, model or dataset are not there.
+    """
+    from assay_trainer.evaluation.evaluation_job import run_evaluation_job
+    from assay_trainer.evaluation.summary import table
+
+    summary = run_evaluation_job(_job(model, dataset, out, orders))
+    print(summary.model_dump_json(by_alias=True, indent=1) if json else table(summary))
+
+
+def _job(model: str | None, dataset: str | None, out: str | None, orders: Path | None):  # type: ignore[no-untyped-def]
+    from pydantic import ValidationError
+
+    from assay_api import Evaluation, ResolvedEvaluationJob, ResolvedModel
+
+    if orders is not None:
+        try:
+            return ResolvedEvaluationJob.model_validate_json(orders.read_text())
+        except (OSError, ValidationError) as error:
+            raise InvalidInput(f"--orders {orders}: no orders of an evaluation: {error}") from error
+    if model is None or dataset is None or out is None:
+        raise InvalidInput("give --model, --dataset and --out, or --orders")
+    evaluation = Evaluation.model_validate(
+        {"metadata": {"name": "eval"}, "spec": {"model": {"uri": model}, "dataset": "dataset"}}
+    )
+    return ResolvedEvaluationJob(
+        evaluation=evaluation, model=ResolvedModel(uri=model), dataset=dataset, output=out
+    )
+
+
+def detect_command(
+    video: Annotated[list[Path], typer.Argument(help="Video files.")],
+    model: Model,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="One mode; without, both.")
+    ] = None,
+    json: Annotated[bool, typer.Option(help="Print JSON, one object a line.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 750,
+) -> None:
+    """Say of each video whether it is real or fake, how likely, and why.
+
+    Raises:
+        InvalidInput: a file is no video, or there is no model.
+    """
+    from assay_api import ThinkingMode
+    from assay_trainer.evaluation.detector import Detector
+    from assay_trainer.evaluation.video_file import clip_of
+    from assay_trainer.models.published import model_folder
+
+    modes = {
+        None: (ThinkingMode.THINK, ThinkingMode.NO_THINK),
+        True: (ThinkingMode.THINK,),
+        False: (ThinkingMode.NO_THINK,),
+    }[think]
+    folder = model_folder(model)
+    detector = Detector(folder, precision=_precision(folder), max_completion_tokens=max_tokens)
+    clips = [clip_of(path, detector.card.frames) for path in video]
+    for mode in modes:
+        for path, found in zip(video, detector.detect(clips, mode), strict=True):
+            record = {
+                "video": str(path),
+                "mode": mode.value,
+                "verdict": found.parsed.verdict,
+                "probabilityFake": found.probability_fake,
+                "reasoning": (found.parsed.thinking or "").strip(),
+                "text": found.text,
+            }
+            print(json_module.dumps(record) if json else _readable(record))
+
+
+def _precision(folder: Path) -> str:
+    config = json_module.loads((folder / "config.json").read_text())
+    wide = config.get("dtype", config.get("torch_dtype")) == "float32"
+    return "Float32" if wide else "BFloat16"
+
+
+def _readable(record: dict[str, object]) -> str:
+    probability = record["probabilityFake"]
+    chance = "" if probability is None else f"  (probability of fake {probability:.3f})"
+    verdict = record["verdict"] or f"no verdict: the answer does not parse: {record['text']!r}"
+    lines = [f"{record['video']}  [{record['mode']}]  {verdict}{chance}"]
+    if record["reasoning"]:
+        lines.append(f"    {record['reasoning']}")
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""`assay run` and `assay explain`: the resources of manifests on this machine."""
+
+import json as json_format
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from assay_api.manifests import Resource
+    from assay_data.store import FolderStore
+
+File = Annotated[
+    list[str],
+    typer.Option("--file", "-f", help="Manifest, or folder of manifests; repeatable."),
+]
+StoreUrl = Annotated[str, typer.Option("--store", help="Folder or file:// URL of the store.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="PATH=VALUE or KIND/NAME.PATH=VALUE instead; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells have it."""
+
+
+def run_command(
+    file: File, store: StoreUrl = "./assay-store", set_: Set = None, json: Json = False
+) -> None:
+    """Run stages or a pipeline on this machine; give it again and it goes on where it stopped."""
+    from assay_data.store import FolderStore, local_path
+    from assay_operator.local.loop import run_resources
+    from assay_operator.local.result import plain, raise_if_unfinished, table
+    from assay_operator.local.show import Lines
+
+    place = FolderStore(local_path(store))
+    resources = _load(file, set_, place)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    lines = Lines(place, sys.stderr)
+    try:
+        result = run_resources(resources, place, lines)
+    finally:
+        lines.close()
+    print(json_format.dumps({"store": place.url, **plain(result)}) if json else table(result))
+    if result.interrupted:
+        print(
+            f"interrupted; what is finished, and the last checkpoint of what is not, is kept in "
+            f"{place.url}; the same command goes on",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED)
+    raise_if_unfinished(result, place.url)
+
+
+def explain_command(
+    file: File, store: StoreUrl = "./assay-store", set_: Set = None, json: Json = False
+) -> None:
+    """Tell why each resource is in its state, what it waits for and what to do."""
+    from assay_data.store import FolderStore, local_path
+    from assay_operator.local.explain import explain_resources
+
+    place = FolderStore(local_path(store))
+    explanations = explain_resources(_load(file, set_, place), place)
+    if json:
+        print(json_format.dumps([explanation.plain() for explanation in explanations]))
+        return
+    for explanation in explanations:
+        print(explanation.text())
+
+
+def _load(
+    file: Sequence[str], overrides: Sequence[str] | None, place: "FolderStore"
+) -> "list[Resource]":
+    from assay_api.manifests import load
+
+    return load(file, overrides or (), exists=lambda id_: place.exists(id_.completion_key))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

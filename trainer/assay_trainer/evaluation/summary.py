@@ -1,0 +1,140 @@
+"""The result of an evaluation, as it is stored, shown and compared."""
+
+from pydantic import Field, ValidationError
+
+from assay_api import Model, StoreError, ThinkingMode
+
+
+class Estimate(Model):
+    """A number with its 95 % interval; None where it is undefined."""
+
+    value: float | None = Field(description="Over the whole test set.")
+    low: float | None = Field(description="2.5th percentile; unset: fewer than two videos.")
+    high: float | None = Field(description="97.5th percentile; unset: fewer than two videos.")
+
+    def __str__(self) -> str:
+        """Return the number for people: `0.750 [0.500, 1.000]`, or a dash."""
+        if self.value is None:
+            return "-"
+        if self.low is None or self.high is None:
+            return _short(self.value)
+        return f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+class GeneratorAccuracy(Model):
+    """Accuracy on the videos of one generator; on a generator of fakes this is its recall."""
+
+    num_answers: int = Field(description="Answers.")
+    accuracy: Estimate = Field(description="Share that is right, strictly parsed.")
+
+
+class ModeSummary(Model):
+    """How good the answers in one thinking mode are. Positive is fake."""
+
+    num_answers: int = Field(description="Answers, one per clip.")
+    num_videos: int = Field(description="Source videos: what the intervals resample.")
+    num_probabilities: int = Field(description="Answers with a probability, for calibration.")
+    accuracy: Estimate = Field(description="Right answers, strictly parsed, of all.")
+    loose_accuracy: Estimate = Field(description="Right answers, forgivingly parsed, of all.")
+    precision: Estimate = Field(description="Fakes among those called fake.")
+    recall: Estimate = Field(description="Fakes called fake, of all fakes: accuracy on fakes.")
+    f1: Estimate = Field(description="2 TP / (2 TP + FP + FN); an unparsed fake is an FN.")
+    real_accuracy: Estimate = Field(description="Reals called real, of all reals.")
+    acc_g: Estimate = Field(
+        description="GenBuster's ACC_g: mean of accuracy on reals and on fakes. None where there "
+        "are only reals or only fakes; plain accuracy would then be recall under another name."
+    )
+    unparsed_rate: Estimate = Field(description="Answers without a strict verdict, of all.")
+    mode_followed_rate: Estimate = Field(description="Answers that reason exactly if asked to.")
+    mean_length_tokens: Estimate = Field(description="Mean length in tokens.")
+    brier: Estimate = Field(description="Mean squared error of the probability of fake.")
+    calibration_error: Estimate = Field(
+        description="Expected calibration error: mean gap between probability and share of fakes, "
+        "over 10 bins of equal width, weighted by answers."
+    )
+    generators: dict[str, GeneratorAccuracy] = Field(description="Accuracy by generator.")
+
+
+class Summary(Model):
+    """How good a model's answers are, by thinking mode."""
+
+    modes: dict[ThinkingMode, ModeSummary] = Field(description="Numbers per thinking mode.")
+    bootstrap_samples: int = Field(description="Resamples behind the intervals.")
+    seed: int = Field(description="Seed of the resamples.")
+
+
+class EvaluationResult(Model):
+    """A summary and the model it speaks of: `result.json` in an evaluation's folder."""
+
+    model_digest: str = Field(description="Digest of the evaluated model.")
+    summary: Summary = Field(description="The numbers.")
+
+
+ROWS: tuple[tuple[str, str], ...] = (
+    ("accuracy", "accuracy"),
+    ("loose_accuracy", "accuracy, loose parsing"),
+    ("precision", "precision"),
+    ("recall", "recall (accuracy on fakes)"),
+    ("real_accuracy", "accuracy on reals"),
+    ("f1", "F1"),
+    ("acc_g", "ACC_g"),
+    ("unparsed_rate", "unparsed"),
+    ("mode_followed_rate", "mode followed"),
+    ("mean_length_tokens", "mean length (tokens)"),
+    ("brier", "Brier score"),
+    ("calibration_error", "calibration error (ECE)"),
+)
+"""Estimates of a `ModeSummary` in the order they are shown, with their names for people."""
+
+
+def to_json(result: EvaluationResult) -> bytes:
+    """Return the result as JSON; `from_json` gives it back."""
+    return result.model_dump_json(by_alias=True, indent=2).encode()
+
+
+def from_json(data: bytes, source: str) -> EvaluationResult:
+    """Return the result that `to_json` wrote.
+
+    Args:
+        data: the JSON.
+        source: where it was read, for the message.
+
+    Raises:
+        StoreError: it is not such a result.
+    """
+    try:
+        return EvaluationResult.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        raise StoreError(
+            f"{source}: field {field}: {first['msg']}; this is not the result of an evaluation: "
+            "delete the evaluation's folder and evaluate again"
+        ) from None
+
+
+def table(summary: Summary) -> str:
+    """Return the summary as a plain text table: one row per number, one column per mode."""
+    modes = summary.modes
+    rows = [["", *(str(mode) for mode in modes)]]
+    rows.append(["clips", *(str(m.num_answers) for m in modes.values())])
+    rows.append(["videos", *(str(m.num_videos) for m in modes.values())])
+    rows += [[name, *(str(getattr(m, field)) for m in modes.values())] for field, name in ROWS]
+    for generator in sorted({name for m in modes.values() for name in m.generators}):
+        found = [m.generators.get(generator) for m in modes.values()]
+        cells = [f"{g.accuracy} of {g.num_answers}" if g else "-" for g in found]
+        rows.append([f"accuracy on {generator}", *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    note = (
+        f"Brackets: 95 % intervals, {summary.bootstrap_samples} resamples of the videos. "
+        "Positive is fake. -: undefined."
+    )
+    return "\n".join([*lines, "", note])

@@ -1,0 +1,1 @@
+"""The learner: log-probabilities of completions, and DeepSpeed's optimiser step."""

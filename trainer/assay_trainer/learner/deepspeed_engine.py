@@ -1,0 +1,154 @@
+"""The learner: DeepSpeed's optimiser over micro-batches of completions.
+
+The loss handed to `Learner.update` is already divided by what the whole global batch holds.
+DeepSpeed averages gradients over the ranks, so each loss is multiplied by their number, and its
+own division by the accumulation steps is switched off.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from assay_api.stage import Optimizer, Placement
+from assay_trainer.learner.batch import MicroBatch
+from assay_trainer.learner.forward import CompletionLogprobs
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import deepspeed
+
+# Its own shared-memory collectives would be compiled on first use: no compiler is needed without.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+T = TypeVar("T")
+
+LossOfMicroBatch = Callable[[CompletionLogprobs], Tensor]
+"""Gives the loss of the micro-batch that it was made for from its log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one optimiser step did, on this rank."""
+
+    grad_norm: float
+    learning_rate: float
+
+
+class Learner:
+    """Scores completions and takes optimiser steps; one per process, all ranks in step."""
+
+    def __init__(
+        self, scorer: nn.Module, optimizer: Optimizer, placement: Placement, *, total_steps: int
+    ) -> None:
+        """Hand the scorer's trainable weights to DeepSpeed.
+
+        Args:
+            scorer: module from a micro-batch to CompletionLogprobs, with the model inside.
+            optimizer: AdamW and its schedule.
+            placement: ZeRO stage and number format.
+            total_steps: optimiser steps of the whole stage, for the schedule.
+        """
+        deepspeed.init_distributed(
+            dist_backend="nccl" if torch.cuda.is_available() else "gloo",
+            auto_mpi_discovery=False,
+            verbose=False,
+        )
+        trainable = [weight for weight in scorer.parameters() if weight.requires_grad]
+        adamw = torch.optim.AdamW(
+            trainable,
+            lr=optimizer.learning_rate,
+            betas=(optimizer.beta1, optimizer.beta2),
+            weight_decay=optimizer.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(adamw, _schedule(optimizer, total_steps))
+        self._engine, *_ = deepspeed.initialize(
+            model=scorer,
+            optimizer=adamw,
+            lr_scheduler=schedule,
+            config=_config(optimizer, placement),
+        )
+
+    @property
+    def rank(self) -> int:
+        """This process's number among the learners."""
+        return int(torch.distributed.get_rank())
+
+    @property
+    def world_size(self) -> int:
+        """Number of learner processes."""
+        return int(torch.distributed.get_world_size())
+
+    @property
+    def device(self) -> torch.device:
+        """Where micro-batches must lie."""
+        return torch.device(self._engine.device)
+
+    def score(self, batch: MicroBatch) -> CompletionLogprobs:
+        """Score completions without gradient."""
+        with torch.no_grad():
+            out: CompletionLogprobs = self._engine(batch)
+        return out
+
+    def update(self, work: Sequence[tuple[MicroBatch, LossOfMicroBatch]]) -> Update:
+        """Take one optimiser step on the sum of the micro-batches' losses.
+
+        All ranks must come with the same number of micro-batches: they reduce gradients together.
+        """
+        for index, (batch, loss_of) in enumerate(work):
+            self._engine.set_gradient_accumulation_boundary(index == len(work) - 1)
+            loss = loss_of(self._engine(batch)) * self.world_size
+            self._engine.backward(loss, scale_wrt_gas=False)
+        learning_rate = float(self._engine.get_lr()[0])
+        self._engine.step()
+        return Update(float(self._engine.get_global_grad_norm() or 0.0), learning_rate)
+
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value on every rank."""
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks on every rank, by rank."""
+        values: list[T] = [value] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        torch.distributed.barrier()
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of weights, optimiser and schedule."""
+        self._engine.save_checkpoint(str(folder), tag="learner", save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; the same number of ranks is needed."""
+        self._engine.load_checkpoint(str(folder), tag="learner")
+
+
+def _schedule(optimizer: Optimizer, total_steps: int) -> Callable[[int], float]:
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / (optimizer.warmup_steps + 1))
+        decay = 1 - step / total_steps if optimizer.schedule == "Linear" else 1.0
+        return warm * max(decay, 0.0)
+
+    return factor
+
+
+def _config(optimizer: Optimizer, placement: Placement) -> dict[str, Any]:
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": optimizer.max_grad_norm,
+        "zero_optimization": {"stage": placement.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": placement.precision == "BFloat16"},
+        "steps_per_print": 10**9,
+    }

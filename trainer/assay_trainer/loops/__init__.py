@@ -1,0 +1,1 @@
+"""The training loops, one file a method, each a page of verbs."""

@@ -1,0 +1,64 @@
+"""Rollout engines for a stage, sized from its dataset and prompt."""
+
+import os
+from pathlib import Path
+
+import ray
+from transformers import AutoProcessor
+
+from assay_api import ResolvedStageJob, ThinkingMode
+from assay_api.stage import Lora
+from assay_data.dataset import ClipDataset
+from assay_data.frames import visual_tokens
+from assay_data.store import open_store
+from assay_trainer.chat import detection_prompt
+from assay_trainer.models.policy import check_model_folder
+from assay_trainer.models.published import model_folder
+from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.pool import PoolConfig, RolloutPool
+
+_MAX_SEQUENCES = 256
+"""Completions that an engine decodes side by side."""
+
+
+def start_pool(
+    job: ResolvedStageJob, *, max_completion_tokens: int, lora: Lora | None
+) -> RolloutPool:
+    """Start the stage's rollout engines on the model that it starts from.
+
+    Raises:
+        InvalidInput: the model's folder holds no model.
+    """
+    assert job.model is not None
+    folder = model_folder(job.model.uri)
+    check_model_folder(folder)
+    spec = job.stage.spec
+    num_gpus = ray.cluster_resources().get("GPU", 0)
+    prompt_tokens = _longest_prompt(folder, job)
+    engine = EngineConfig(
+        model=folder,
+        precision=spec.placement.precision,
+        max_model_length_tokens=prompt_tokens + max_completion_tokens,
+        max_sequences=_MAX_SEQUENCES,
+        lora=lora,
+        memory_fraction=0.85 if num_gpus else 0.1,
+    )
+    num_engines = spec.placement.rollouts
+    return RolloutPool(
+        PoolConfig(
+            engine=engine,
+            dataset=job.dataset,
+            num_engines=num_engines,
+            threads_per_engine=max(1, (os.cpu_count() or 1) // num_engines),
+            num_gpus_per_engine=1.0 if num_gpus else 0.0,
+        )
+    )
+
+
+def _longest_prompt(folder: Path, job: ResolvedStageJob) -> int:
+    """Return the length in tokens of the longest prompt of the stage."""
+    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    texts = [detection_prompt(job.stage.spec.prompt, mode)[0] for mode in ThinkingMode]
+    rows = ClipDataset.open(open_store(job.dataset)).rows()
+    visual = max(visual_tokens(len(r.timestamps_seconds), r.width, r.height) for r in rows)
+    return visual + max(len(tokenizer(text)["input_ids"]) for text in texts)

@@ -1,0 +1,122 @@
+"""What every training loop is built from: dataset, policy, learner, encoder, store."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from assay_api import FramePlan, ResolvedStageJob, TrainingStage
+from assay_data.dataset import ClipDataset
+from assay_data.store import Store, open_store
+from assay_trainer.chat import END, judge_prompt
+from assay_trainer.learner.batch import Completion, MicroBatch, collate
+from assay_trainer.learner.deepspeed_engine import Learner
+from assay_trainer.learner.forward import RowScorer
+from assay_trainer.models.inputs import Clip, EncodedPrompt, PromptEncoder, visual_token_ids
+from assay_trainer.models.policy import Policy, load_policy
+from assay_trainer.models.published import RESULT, ModelCard, model_folder, publish_model
+from assay_trainer.models.scratch import make_scratch_model
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """The parts of one learner process of a training stage."""
+
+    job: ResolvedStageJob
+    store: Store
+    """The stage's folder."""
+    dataset: ClipDataset
+    policy: Policy
+    learner: Learner
+    encoder: PromptEncoder
+
+    @property
+    def stage(self) -> TrainingStage:
+        """The resource that the stage runs."""
+        return self.job.stage
+
+    def clip(self, row_id: str) -> Clip:
+        """Return the sampled frames of a row."""
+        return Clip(self.dataset.frames(row_id), self.dataset.row(row_id).sampled_fps)
+
+    def encode(self, text: str, row_id: str) -> EncodedPrompt:
+        """Encode a prompt about a row, its clip as a video."""
+        return self.encoder.encode(text, self.clip(row_id))
+
+    def publish_model(self) -> None:
+        """Publish the trained model as the stage's result."""
+        frames = FramePlan.model_validate(self.dataset.info["spec"]["frames"])
+        card = ModelCard(prompt=self.stage.spec.prompt, frames=frames)
+        publish_model(self.policy, card, self.store, RESULT)
+
+    def micro_batches(self, completions: Sequence[Completion]) -> list[MicroBatch]:
+        """Cut completions into micro-batches, in order."""
+        size = self.stage.spec.placement.micro_batch
+        return [
+            collate(
+                completions[start : start + size],
+                pad_id=self.policy.processor.tokenizer.pad_token_id,
+                tokens_per_second=self.policy.tokens_per_second,
+            ).to(self.learner.device)
+            for start in range(0, len(completions), size)
+        ]
+
+
+def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
+    """Open the dataset, load or make the model, and hand it to the learner.
+
+    Raises:
+        InvalidInput: the model's folder holds no model.
+        StoreError: dataset or model are not where the job says.
+    """
+    spec = job.stage.spec
+    torch.manual_seed(spec.seed)
+    _single_process_defaults()
+    store = open_store(job.output)
+    dataset = ClipDataset.open(open_store(job.dataset))
+    with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
+        folder = _model_folder(job, dataset, Path(scratch))
+        policy = load_policy(
+            folder,
+            precision=spec.placement.precision,
+            lora=spec.lora,
+            freeze_vision_tower=spec.freeze_vision_tower,
+        )
+    scorer = RowScorer(
+        policy.model, banned_ids=visual_token_ids(policy.processor), temperature=temperature
+    )
+    method = spec.sft or spec.rl or spec.fusion
+    assert method is not None
+    learner = Learner(scorer, method.optimizer, spec.placement, total_steps=spec.total_steps)
+    return StageParts(job, store, dataset, policy, learner, PromptEncoder(policy.processor))
+
+
+def _model_folder(job: ResolvedStageJob, dataset: ClipDataset, scratch: Path) -> Path:
+    if job.model is not None:
+        return model_folder(job.model.uri)
+    spec = job.stage.spec
+    assert spec.model.scratch is not None
+    texts = [spec.prompt.question, judge_prompt(spec.prompt.question, "", 1), "/think /no_think"]
+    texts += [
+        example.prompt + example.response + END
+        for row in dataset.rows()
+        for example in row.examples
+    ]
+    make_scratch_model(spec.model.scratch, texts, scratch)
+    return scratch
+
+
+def _single_process_defaults() -> None:
+    """Make this process the only rank, unless a launcher has said otherwise."""
+    if "RANK" in os.environ or torch.distributed.is_initialized():
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ.update(
+        RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )

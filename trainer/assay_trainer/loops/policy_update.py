@@ -1,0 +1,123 @@
+"""From scored groups to one optimiser step: rows, micro-batches, DAPO loss, what was seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from assay_api.stage import Rl
+from assay_trainer.algorithms.dapo import dapo_loss
+from assay_trainer.algorithms.importance import importance_weights
+from assay_trainer.learner.batch import Completion, MicroBatch
+from assay_trainer.learner.forward import CompletionLogprobs
+from assay_trainer.loops.parts import StageParts
+from assay_trainer.records import ScoredGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rollout as the learner sees it."""
+
+    completion: Completion
+    sampler_logprobs: tuple[float, ...]
+    advantage: float
+    idle: bool = False
+    """Only there to keep ranks in step: its advantage is zero and it is not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one micro-batch showed, summed over its tokens."""
+
+    loss: float
+    num_tokens: int
+    entropy_nats: float
+    num_clipped: float
+    max_logprob_difference: float
+    """Largest difference, in nats, between learner and sampler at the same weights."""
+
+
+def learn(parts: StageParts, rl: Rl, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """Take one optimiser step on the groups of all ranks together; return what was seen."""
+    learner = parts.learner
+    num_tokens = sum(len(r.token_ids) for g in groups for r in g.group.rollouts)
+    rows = [row for g in groups[learner.rank :: learner.world_size] for row in _rows(parts, g)]
+    size = parts.stage.spec.placement.micro_batch
+    cuts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    # Ranks reduce gradients together: one with less to do repeats a row that weighs nothing.
+    most = max(learner.gather(len(cuts)))
+    if len(cuts) < most:
+        spare = replace(_rows(parts, groups[0])[0], advantage=0.0, idle=True)
+        cuts += [[spare]] * (most - len(cuts))
+    losses = [MicroBatchLoss(parts, rl, cut, num_tokens) for cut in cuts]
+    update = learner.update([(loss.batch, loss) for loss in losses])
+    seen = learner.gather([loss.seen for loss in losses if loss.seen is not None])
+    return {
+        "grad_norm": update.grad_norm,
+        "learning_rate": update.learning_rate,
+        **_combined([one for rank in seen for one in rank], num_tokens),
+    }
+
+
+class MicroBatchLoss:
+    """The DAPO loss of one micro-batch, and what it saw when it was computed."""
+
+    def __init__(self, parts: StageParts, rl: Rl, rows: Sequence[Row], num_tokens: int) -> None:
+        """Collate the rows; `num_tokens` is that of the whole global batch."""
+        self.batch: MicroBatch = parts.micro_batches([row.completion for row in rows])[0]
+        self.seen: Seen | None = None
+        self._rl = rl
+        self._num_tokens = num_tokens
+        self._idle = rows[0].idle
+        device = self.batch.input_ids.device
+        self._advantages = torch.tensor([row.advantage for row in rows], device=device)
+        self._sampler_logprobs = pad_sequence(
+            [torch.tensor(row.sampler_logprobs) for row in rows], batch_first=True
+        ).to(device)
+
+    def __call__(self, out: CompletionLogprobs) -> Tensor:
+        """Return the loss; with one update per batch the old log-probabilities are the new."""
+        old, mask = out.logprobs.detach(), self.batch.completion_mask
+        policy = dapo_loss(
+            out.logprobs,
+            old,
+            self._advantages,
+            importance_weights(
+                old, self._sampler_logprobs, mask, cap=self._rl.importance_weight_cap
+            ),
+            mask,
+            num_tokens=self._num_tokens,
+            clip_low=self._rl.clip_low,
+            clip_high=self._rl.clip_high,
+        )
+        if not self._idle:
+            difference = (old - self._sampler_logprobs).abs() * mask
+            self.seen = Seen(
+                loss=policy.loss.item(),
+                num_tokens=int(mask.sum()),
+                entropy_nats=out.entropy.sum().item(),
+                num_clipped=policy.clip_fraction.item() * int(mask.sum()),
+                max_logprob_difference=difference.max().item(),
+            )
+        return policy.loss
+
+
+def _rows(parts: StageParts, scored: ScoredGroup) -> list[Row]:
+    prompt = scored.group.prompt
+    encoded = parts.encode(prompt.text, prompt.row_id)
+    return [
+        Row(Completion(encoded, rollout.token_ids), rollout.sampler_logprobs, advantage)
+        for rollout, advantage in zip(scored.group.rollouts, scored.advantages, strict=True)
+    ]
+
+
+def _combined(seen: Sequence[Seen], num_tokens: int) -> dict[str, float]:
+    return {
+        "loss": sum(one.loss for one in seen),
+        "entropy/mean_nats": sum(one.entropy_nats for one in seen) / num_tokens,
+        "clip_fraction": sum(one.num_clipped for one in seen) / num_tokens,
+        "logprob/max_difference": max(one.max_logprob_difference for one in seen),
+        "tokens/learned": float(num_tokens),
+    }

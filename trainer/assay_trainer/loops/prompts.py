@@ -1,0 +1,68 @@
+"""The stream of prompts: which clip is asked about in which mode, at each place of the stream."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from assay_api import ThinkingMode
+from assay_api.stage import Prompt
+from assay_data.dataset import ClipRow
+from assay_trainer.chat import detection_prompt
+from assay_trainer.records import PromptItem
+
+Item = TypeVar("Item")
+
+
+def derived_seed(*parts: int | str) -> int:
+    """Return a seed of 31 bits that depends on all the parts."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
+
+
+class ShuffledStream(Generic[Item]):
+    """Items without end, in a new order each time round. A place in it needs no other state."""
+
+    def __init__(self, items: Sequence[Item], seed: int) -> None:
+        """Repeat these items, in an order that the seed determines."""
+        self._items = items
+        self._seed = seed
+
+    def draw(self, cursor: int, count: int) -> list[tuple[int, Item]]:
+        """Return the items at `cursor` and the places after it, each with its round."""
+        drawn = []
+        for place in range(cursor, cursor + count):
+            turn, index = divmod(place, len(self._items))
+            drawn.append((turn, self._items[self._order(turn)[index]]))
+        return drawn
+
+    def _order(self, turn: int) -> list[int]:
+        order = list(range(len(self._items)))
+        random.Random(derived_seed(self._seed, "order", turn)).shuffle(order)
+        return order
+
+
+class PromptStream:
+    """Prompts about the rows of a dataset, in all thinking modes in turn."""
+
+    def __init__(
+        self, rows: Sequence[ClipRow], prompt: Prompt, modes: Sequence[ThinkingMode], seed: int
+    ) -> None:
+        """Ask about these rows; a clip changes its mode from round to round."""
+        self._stream = ShuffledStream(rows, seed)
+        self._prompt = prompt
+        self._modes = tuple(modes)
+
+    def draw(self, cursor: int, count: int) -> list[PromptItem]:
+        """Return the prompts at `cursor` and the places after it."""
+        drawn = self._stream.draw(cursor, count)
+        return [
+            prompt_item(row, self._prompt, self._modes[(place + turn) % len(self._modes)])
+            for place, (turn, row) in enumerate(drawn, start=cursor)
+        ]
+
+
+def prompt_item(row: ClipRow, prompt: Prompt, mode: ThinkingMode) -> PromptItem:
+    """Put the question about one row in one mode."""
+    text, question = detection_prompt(prompt, mode)
+    return PromptItem(row_id=row.row_id, label=row.label, mode=mode, text=text, question=question)

@@ -1,0 +1,30 @@
+"""Ray: joined where it runs, started where it does not."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+
+@contextmanager
+def ray_cluster(num_workers: int) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, or start one in processes of this machine."""
+    address = os.environ.get("RAY_ADDRESS")
+    local = {} if address else {"num_cpus": num_workers, "include_dashboard": False}
+    ray.init(
+        address=address or "local",
+        logging_level="ERROR",
+        runtime_env=_worker_environment(),
+        **local,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _worker_environment() -> dict[str, Any]:
+    # Ray would give each worker one thread; the workers choose their number themselves.
+    return {"env_vars": {"OMP_NUM_THREADS": str(os.cpu_count()), "RAY_TRAIN_V2_ENABLED": "1"}}

@@ -1,0 +1,166 @@
+"""Reinforcement learning with DAPO: a step is collect -> learn -> sync -> validate -> save.
+
+Every learner process runs this loop. The one that leads also samples and scores, and tells the
+others what to learn from; each learns from its share.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from pydantic.alias_generators import to_snake
+
+from assay_trainer.algorithms.dynamic_sampling import (
+    Acceptance,
+    count_acceptance,
+    keep_mixed,
+    prompts_to_draw,
+)
+from assay_trainer.checkpoints import Checkpoints, Position
+from assay_trainer.loops.parts import StageParts
+from assay_trainer.loops.policy_update import learn
+from assay_trainer.loops.prompts import PromptStream
+from assay_trainer.loops.recorder import Clock, Recorder
+from assay_trainer.loops.rollouts import Collector
+from assay_trainer.loops.validation import Validator
+from assay_trainer.loops.weight_sync import WeightSync
+from assay_trainer.records import ScoredGroup
+from assay_trainer.rollout_log import write_rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a step learns from."""
+
+    step: int
+    groups: tuple[ScoredGroup, ...]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """What only the leading learner process has: the way to the samplers and the judges."""
+
+    collector: Collector
+    sync: WeightSync
+    validator: Validator
+
+
+class RlLoop:
+    """The loop of one learner process."""
+
+    def __init__(self, parts: StageParts, prompts: PromptStream, leader: Leader | None) -> None:
+        """Prepare; `leader` is given on rank 0 only."""
+        spec = parts.stage.spec
+        assert spec.rl is not None
+        self._parts, self._rl, self._leader = parts, spec.rl, leader
+        self._prompts = prompts
+        self._learner = parts.learner
+        self._checkpoints = Checkpoints(parts.store, parts.learner, keep=spec.checkpoint.keep)
+        self._every = spec.checkpoint.every
+        self._recorder = Recorder(parts.store, total_steps=self._rl.steps, leads=leader is not None)
+        self._clock = Clock()
+
+    def run(self) -> None:
+        """Train from the newest checkpoint on to the stage's last step."""
+        position = self._checkpoints.resume()
+        self._sync(position)
+        if position.step == 0:
+            self._recorder.record(0, self._validate(position) | self._clock.read())
+        while position.step < self._rl.steps:
+            position, batch = self._collect(position)
+            learned = self._learn(batch)
+            position = replace(position, policy_version=position.policy_version + bool(learned))
+            synced = self._sync(position)
+            validated = self._validate(position)
+            self._save(position)
+            self._record(batch, batch.metrics, learned, synced, validated)
+
+    def _collect(self, position: Position) -> tuple[Position, Batch]:
+        """Sample and score groups until enough are neither all right nor all wrong."""
+        self._recorder.say(position.step, "sampling")
+        found = self._fill(position) if self._leader is not None else None
+        cursor, batch = self._learner.broadcast(found)
+        return replace(position, step=batch.step, cursor=cursor), batch
+
+    def _fill(self, position: Position) -> tuple[int, Batch]:
+        assert self._leader is not None
+        groups: tuple[ScoredGroup, ...] = ()
+        seen: list[ScoredGroup] = []
+        acceptance, cursor, num_rounds = Acceptance(), position.cursor, 0
+        while count := prompts_to_draw(
+            acceptance,
+            num_wanted=self._rl.prompts_per_step,
+            num_rounds=num_rounds,
+            max_rounds=self._rl.max_sampling_rounds,
+        ):
+            prompts = self._prompts.draw(cursor, count)
+            scored = self._leader.collector.collect(prompts, cursor, self._clock)
+            cursor, num_rounds = cursor + count, num_rounds + 1
+            acceptance += count_acceptance(scored.groups, len(scored.failures))
+            seen += scored.groups
+            groups += keep_mixed(scored.groups)
+        kept = groups[: self._rl.prompts_per_step]
+        return cursor, Batch(position.step + 1, kept, _metrics_of(seen, acceptance))
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        """Take one optimiser step; without a usable group none is taken."""
+        if not batch.groups:
+            return {}
+        self._recorder.say(batch.step - 1, "learning")
+        with self._clock.phase("learn"):
+            return learn(self._parts, self._rl, batch.groups)
+
+    def _sync(self, position: Position) -> dict[str, float]:
+        """Give the samplers the learner's weights, and see that they compute the same."""
+        if self._leader is None:
+            return {}
+        with self._clock.phase("sync"):
+            difference = self._leader.sync.push(position.policy_version)
+        return {"logprob/canary_difference": difference}
+
+    def _validate(self, position: Position) -> dict[str, float]:
+        """Answer held-out prompts where that is due."""
+        due = position.step % self._rl.validation.every == 0 or position.step == self._rl.steps
+        if self._leader is None or not due:
+            return {}
+        self._recorder.say(position.step, "validating")
+        with self._clock.phase("validate"):
+            return self._leader.validator.validate()
+
+    def _save(self, position: Position) -> None:
+        """Publish a checkpoint where that is due."""
+        if position.step % self._every == 0 or position.step == self._rl.steps:
+            with self._clock.phase("checkpoint"):
+                self._checkpoints.save(position)
+
+    def _record(self, batch: Batch, *metrics: Mapping[str, float]) -> None:
+        """Keep the step's numbers and its rollouts."""
+        if self._leader is None:
+            return
+        rows = {row.row_id: (row.video_id, row.generator) for row in self._parts.dataset.rows()}
+        write_rollouts(self._parts.store, batch.step, batch.groups, rows)
+        merged = {name: value for part in metrics for name, value in part.items()}
+        self._recorder.record(batch.step, merged | self._clock.read())
+
+
+def _metrics_of(scored: Sequence[ScoredGroup], acceptance: Acceptance) -> dict[str, float]:
+    """Average over all that was sampled, not only over what is learned from."""
+    if not scored:
+        return {"sampling/acceptance": acceptance.rate}
+    rewards = [reward for group in scored for reward in group.rewards]
+    correct = [right for group in scored for right in group.correct]
+    lengths = [len(r.token_ids) for group in scored for r in group.group.rollouts]
+    metrics = {
+        "sampling/acceptance": acceptance.rate,
+        "sampling/groups": float(acceptance.num_sampled),
+        "reward/mean": fmean(rewards),
+        "accuracy/sampled": fmean(correct),
+        "length/mean_tokens": fmean(lengths),
+        "length/truncated": fmean(r.truncated for group in scored for r in group.group.rollouts),
+    }
+    for name in scored[0].terms:
+        given = [v for group in scored for v in group.terms[name] if v is not None]
+        if given:
+            metrics[f"reward/{to_snake(name)}"] = fmean(given)
+    return metrics

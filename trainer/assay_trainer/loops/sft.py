@@ -1,0 +1,85 @@
+"""Supervised fine-tuning: a step is draw -> learn -> record -> checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from assay_trainer.checkpoints import Checkpoints, Position
+from assay_trainer.learner.batch import Completion
+from assay_trainer.learner.deepspeed_engine import Update
+from assay_trainer.learner.forward import CompletionLogprobs
+from assay_trainer.loops.parts import StageParts
+from assay_trainer.loops.prompts import ShuffledStream
+from assay_trainer.loops.recorder import Clock, Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class SftExample:
+    """A prompt about a row and the completion to learn, end token included, both as text."""
+
+    row_id: str
+    prompt: str
+    completion: str
+    frames_as_images: int = 0
+
+
+def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step: int) -> None:
+    """Train on the examples, from the newest checkpoint on, to the stage's last step."""
+    spec = parts.stage.spec
+    checkpoints = Checkpoints(parts.store, parts.learner, keep=spec.checkpoint.keep)
+    recorder = Recorder(parts.store, total_steps=spec.total_steps, leads=parts.learner.rank == 0)
+    stream = ShuffledStream(examples, spec.seed)
+    position = checkpoints.resume()
+    recorder.say(position.step, "training")
+    clock = Clock()
+    while position.step < spec.total_steps:
+        drawn = [example for _, example in stream.draw(position.cursor, examples_per_step)]
+        with clock.phase("learn"):
+            update, loss = learn(parts, drawn)
+        position = Position(
+            step=position.step + 1,
+            policy_version=position.policy_version + 1,
+            cursor=position.cursor + len(drawn),
+        )
+        metrics = {
+            "loss": loss,
+            "grad_norm": update.grad_norm,
+            "learning_rate": update.learning_rate,
+            "examples_seen": float(position.cursor),
+        }
+        if position.step % spec.checkpoint.every == 0 or position.step == spec.total_steps:
+            with clock.phase("checkpoint"):
+                checkpoints.save(position)
+        recorder.record(position.step, metrics | clock.read())
+
+
+def learn(parts: StageParts, examples: Sequence[SftExample]) -> tuple[Update, float]:
+    """Take one step on the mean negative log-likelihood of all completion tokens."""
+    learner = parts.learner
+    share = [encode(parts, example) for example in examples[learner.rank :: learner.world_size]]
+    counts = learner.gather((len(share), sum(len(c.token_ids) for c in share)))
+    if len({count for count, _ in counts}) != 1:
+        raise ValueError(
+            f"examplesPerStep ({len(examples)}) must be a multiple of placement.learners "
+            f"({learner.world_size})"
+        )
+    num_tokens = sum(tokens for _, tokens in counts)
+    losses: list[float] = []
+
+    def negative_log_likelihood(out: CompletionLogprobs) -> Tensor:
+        loss = -out.logprobs.sum() / num_tokens
+        losses.append(loss.item())
+        return loss
+
+    batches = parts.micro_batches(share)
+    update = learner.update([(batch, negative_log_likelihood) for batch in batches])
+    return update, sum(map(sum, learner.gather(losses)))
+
+
+def encode(parts: StageParts, example: SftExample) -> Completion:
+    """Turn an example into tokens."""
+    prompt = parts.encoder.encode(
+        example.prompt, parts.clip(example.row_id), frames_as_images=example.frames_as_images
+    )
+    return Completion(prompt, parts.encoder.encode_completion(example.completion))

@@ -1,0 +1,74 @@
+"""The stages that learn from examples: SFT on a dataset's own, fusion on collected ones."""
+
+import os
+
+import torch
+
+from assay_api import InvalidInput, ResolvedStageJob, Split, ThinkingMode
+from assay_api.stage import Prompt, Sft
+from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.lessons import Example
+from assay_trainer.chat import END, detection_prompt, judge_prompt
+from assay_trainer.loops.fusion import both_modes, collect
+from assay_trainer.loops.parts import build_parts
+from assay_trainer.loops.sft import SftExample, run_sft
+
+_COLLECTION_DEADLINE_SECONDS = 24 * 3600
+
+
+def run_supervised(job: ResolvedStageJob) -> None:
+    """Run the stage in this process, or in this rank of several, to its end.
+
+    Raises:
+        InvalidInput: the dataset has no examples of the task.
+        EngineError: fusion found no correct sample to learn from.
+    """
+    spec = job.stage.spec
+    world_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world_size))
+    if spec.fusion is not None and int(os.environ.get("RANK", "0")) == 0:
+        collect(job)
+    parts = build_parts(job, temperature=1.0)
+    if spec.fusion is not None:
+        parts.learner.barrier()
+        examples, count = both_modes(job), spec.fusion.examples_per_step
+    else:
+        assert spec.sft is not None
+        examples, count = (
+            task_examples(spec.prompt, spec.sft, parts.dataset),
+            spec.sft.examples_per_step,
+        )
+    run_sft(parts, examples, count)
+    if parts.learner.rank == 0:
+        parts.publish_model()
+
+
+def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExample]:
+    """Return the Train rows' examples of the stage's task, as prompts and completions.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    rows = dataset.rows(Split.TRAIN)
+    found = [
+        _written(prompt, sft, row, example)
+        for row in rows
+        for example in row.examples
+        if example.task == sft.task
+    ]
+    if not found:
+        tasks = sorted({example.task for row in rows for example in row.examples})
+        raise InvalidInput(
+            f"spec.sft.task: the dataset's rows have no examples of the task {sft.task!r}; "
+            f"they have {', '.join(tasks) or 'no examples at all'}"
+        )
+    return found
+
+
+def _written(prompt: Prompt, sft: Sft, row: ClipRow, example: Example) -> SftExample:
+    """Write an example as it is asked in use: judging shows the text to judge, others ask."""
+    if example.prompt:
+        text = judge_prompt(prompt.question, example.prompt, sft.frames_as_images)
+    else:
+        text, _ = detection_prompt(prompt, ThinkingMode.THINK)
+    return SftExample(row.row_id, text, example.response + END, sft.frames_as_images)

@@ -1,0 +1,61 @@
+"""One attempt of a training stage, from its orders to its completion."""
+
+import os
+
+from assay_api import Completion, ResolvedStageJob
+from assay_api.digest import stage_digest
+from assay_data.dataset import ClipDataset
+from assay_data.store import Store, open_store
+from assay_trainer.metrics_log import read_metrics
+from assay_trainer.models.published import RESULT
+
+_SUMMARISED = (
+    "accuracy/held_out_think",
+    "accuracy/held_out_no_think",
+    "mode/obeyed_think",
+    "mode/obeyed_no_think",
+    "judge/held_out_mean",
+    "loss",
+)
+
+
+def run_stage_job(job: ResolvedStageJob) -> None:
+    """Train, publish the model, and write the completion as the very last thing.
+
+    Raises:
+        InvalidInput: model, dataset or task are not what the stage needs.
+        AssayError: an engine, a judge or the store failed; checkpoints are kept.
+    """
+    if job.stage.spec.rl is not None:
+        from assay_trainer.loops.rl_job import run_rl
+
+        run_rl(job)
+    else:
+        from assay_trainer.loops.sft_job import run_supervised
+
+        run_supervised(job)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _complete(job, open_store(job.output))
+
+
+def _complete(job: ResolvedStageJob, store: Store) -> None:
+    dataset = ClipDataset.open(open_store(job.dataset))
+    model_digest = job.model.digest if job.model else None
+    completion = Completion(
+        spec_digest=stage_digest(job.stage.spec, model_digest, dataset.digest),
+        digest=store.digest(RESULT),
+        result=RESULT,
+        summary=_summary(read_metrics(store)),
+    )
+    store.write("completion.json", completion.model_dump_json(by_alias=True, indent=1).encode())
+
+
+def _summary(metrics: dict[int, dict[str, float]]) -> dict[str, float | int | str]:
+    """Return the numbers that show what the stage changed: first and last of each."""
+    summary: dict[str, float | int | str] = {"steps": max(metrics, default=0)}
+    for name in _SUMMARISED:
+        values = [record[name] for _, record in sorted(metrics.items()) if name in record]
+        if values:
+            summary[f"{name}_first"], summary[name] = values[0], values[-1]
+    summary["seconds"] = sum(record.get("time/step_seconds", 0.0) for record in metrics.values())
+    return summary

@@ -1,0 +1,83 @@
+"""Greedy answers to held-out prompts while training goes on."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
+from statistics import fmean
+
+from pydantic.alias_generators import to_snake
+
+from assay_api import ThinkingMode
+from assay_data.dataset import ClipRow
+from assay_trainer.judge import Judge, image_urls
+from assay_trainer.loops.prompts import derived_seed
+from assay_trainer.models.inputs import Frames
+from assay_trainer.records import PromptItem, Rollout
+from assay_trainer.rewards.accuracy import is_correct
+from assay_trainer.rewards.base import Score
+from assay_trainer.rewards.mode_followed import mode_followed_reward
+from assay_trainer.rollout.pool import ClipRequest, RolloutPool
+from assay_trainer.rollout.sampler import SamplingPlan
+
+
+class Validator:
+    """Answers the same prompts each time and says how good the answers are."""
+
+    def __init__(
+        self,
+        pool: RolloutPool,
+        prompts: Sequence[PromptItem],
+        judges: Mapping[str, Judge],
+        frames: Callable[[str], Frames],
+        *,
+        max_tokens: int,
+    ) -> None:
+        """Ask these prompts; judges, if any, score the reasoning in think mode."""
+        self._pool, self._prompts, self._judges, self._frames = pool, prompts, judges, frames
+        self._plan = SamplingPlan(num_samples=1, max_tokens=max_tokens, temperature=0.0)
+
+    def validate(self) -> dict[str, float]:
+        """Return accuracy and obedience per mode, and the judges' mean score."""
+        requests = [ClipRequest(prompt.text, prompt.row_id, seed=0) for prompt in self._prompts]
+        answers = [samples[0].rollout for samples in self._pool.sample(requests, self._plan)]
+        pairs = list(zip(self._prompts, answers, strict=True))
+        metrics: dict[str, float] = {}
+        for mode in sorted({prompt.mode for prompt in self._prompts}):
+            asked = [(prompt, answer) for prompt, answer in pairs if prompt.mode is mode]
+            name = to_snake(mode.value)
+            metrics[f"accuracy/held_out_{name}"] = fmean(is_correct(*pair) for pair in asked)
+            metrics[f"mode/obeyed_{name}"] = fmean(
+                mode_followed_reward(*pair).value == 0 for pair in asked
+            )
+        for judge in self._judges.values():
+            scores = self._judged(judge, pairs)
+            if scores:
+                metrics["judge/held_out_mean"] = fmean(scores)
+        return metrics
+
+    def _judged(self, judge: Judge, pairs: Sequence[tuple[PromptItem, Rollout]]) -> list[float]:
+        """Ask about all reasoning, right or wrong; what got no score is left out."""
+
+        def ask(pair: tuple[PromptItem, Rollout]) -> float | None:
+            prompt, rollout = pair
+            images = image_urls(self._frames(prompt.row_id), judge.spec.num_frames)
+            outcome = judge.score(prompt.question, rollout.text, images)
+            return outcome.value if isinstance(outcome, Score) else None
+
+        thinking = [pair for pair in pairs if pair[0].mode is ThinkingMode.THINK]
+        with ThreadPoolExecutor(max_workers=judge.spec.concurrency) as threads:
+            scores = list(threads.map(ask, thinking))
+        return [score for score in scores if score is not None]
+
+
+def held_out_sample(rows: Sequence[ClipRow], max_clips: int, seed: int) -> list[ClipRow]:
+    """Return at most `max_clips` rows, as evenly from both classes as they allow."""
+    by_label: dict[str, list[ClipRow]] = {}
+    for row in rows:
+        by_label.setdefault(row.label, []).append(row)
+    for label, members in sorted(by_label.items()):
+        random.Random(derived_seed(seed, "held out", label)).shuffle(members)
+    columns = [by_label[label] for label in sorted(by_label)]
+    alternating = [row for line in zip_longest(*columns) for row in line if row is not None]
+    return alternating[:max_clips]

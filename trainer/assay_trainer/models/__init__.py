@@ -1,0 +1,1 @@
+"""The model: made from scratch or loaded, its inputs, and its positions."""

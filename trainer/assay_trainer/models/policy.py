@@ -1,0 +1,124 @@
+"""The model that is trained: loaded from a folder, adapted, exported, saved."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+from assay_api import InvalidInput
+from assay_api.stage import Lora
+
+DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model with its processor; `model` is peft's wrapper if it has adapters."""
+
+    model: nn.Module
+    processor: AutoProcessor
+
+    @property
+    def base(self) -> Qwen2_5_VLForConditionalGeneration:
+        """The Qwen2.5-VL inside, without peft's wrapper around it."""
+        return self.model.get_base_model() if self.has_adapters else self.model
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether only adapters are trained."""
+        return hasattr(self.model, "peft_config")
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Temporal positions per second of video."""
+        return float(self.base.config.vision_config.tokens_per_second)
+
+    def exported_weights(self) -> Mapping[str, Tensor]:
+        """Copy what a sampler needs to follow: all weights, or the adapters alone."""
+        state = (
+            get_peft_model_state_dict(self.model) if self.has_adapters else self.model.state_dict()
+        )
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def adapter_config(self) -> dict[str, object]:
+        """The configuration that belongs to exported adapters, as peft writes it."""
+        config = self.model.peft_config["default"].to_dict()
+        return json.loads(json.dumps(config, default=sorted))
+
+    def save(self, folder: Path) -> None:
+        """Write a whole Hugging Face checkpoint; adapters are merged into a copy of the weights."""
+        if self.has_adapters:
+            self.model.merge_adapter()
+            try:
+                state = {
+                    name.removeprefix("base_model.model.").replace(".base_layer.", "."): tensor
+                    for name, tensor in self.model.state_dict().items()
+                    if "lora_" not in name
+                }
+                self.base.save_pretrained(folder, state_dict=state)
+            finally:
+                self.model.unmerge_adapter()
+        else:
+            self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+
+def load_policy(
+    folder: Path, *, precision: str, lora: Lora | None, freeze_vision_tower: bool
+) -> Policy:
+    """Load a model for training; the text model in full or through adapters.
+
+    Raises:
+        InvalidInput: the folder is not a Qwen2.5-VL checkpoint with weights.
+    """
+    check_model_folder(folder)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=DTYPES[precision])
+    model.config.use_cache = False
+    processor = AutoProcessor.from_pretrained(folder)
+    if lora is not None:
+        model = _adapted(model, lora)
+    model.model.visual.requires_grad_(not freeze_vision_tower and lora is None)
+    return Policy(model, processor)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise InvalidInput unless the folder holds a Qwen2.5-VL checkpoint with weights."""
+    remedy = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
+    if not (folder / "config.json").is_file():
+        raise InvalidInput(f"model {folder}: no config.json there; {remedy}")
+    if not any(folder.glob("*.safetensors")):
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise InvalidInput(
+            f"model {folder}: no weights (*.safetensors) there, found {found}; {remedy}"
+        )
+    architecture = AutoConfig.from_pretrained(folder).model_type
+    if architecture != "qwen2_5_vl":
+        raise InvalidInput(
+            f"model {folder}: config.json has model_type {architecture!r}, allowed is "
+            f"'qwen2_5_vl'; {remedy}"
+        )
+
+
+def _adapted(model: Qwen2_5_VLForConditionalGeneration, lora: Lora) -> nn.Module:
+    names = "|".join(lora.targets)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        # The vision tower has layers of the same names.
+        target_modules=rf".*language_model\..*\.({names})",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise InvalidInput(
+            f"spec.lora.targets: {', '.join(lora.targets)} name no layer of the text model; "
+            "allowed are names such as q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+            "down_proj"
+        ) from error

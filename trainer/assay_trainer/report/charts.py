@@ -1,0 +1,139 @@
+"""Curves out of a stage's numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+Metrics = Mapping[int, Mapping[str, float]]
+"""Numbers by name, by step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One curve."""
+
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Curves that share their axes."""
+
+    title: str
+    unit: str
+    series: tuple[Series, ...]
+    stacked: bool = False
+    """Whether the curves are parts of a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    title: str
+    unit: str
+    names: dict[str, str]
+    """Metric to the name of its curve, in order; one that ends in `*` stands for all that begin
+    like it and are in no curve yet."""
+    stacked: bool = False
+
+
+_WHOLE_STEP = "Time per step"
+
+_PLANS = (
+    _Plan("Reward", "mean over rollouts", {"reward/mean": "total", "reward/*": ""}),
+    _Plan(
+        "Accuracy",
+        "share right",
+        {
+            "accuracy/sampled": "sampled",
+            "accuracy/held_out_think": "held out, think",
+            "accuracy/held_out_no_think": "held out, no think",
+        },
+    ),
+    _Plan(
+        "Obedience and judgement",
+        "share, or score 0 to 1",
+        {
+            "mode/obeyed_think": "think obeyed",
+            "mode/obeyed_no_think": "no think obeyed",
+            "judge/held_out_mean": "judge's mean score",
+        },
+    ),
+    _Plan("Length", "tokens", {"length/mean_tokens": "mean completion"}),
+    _Plan("Entropy", "nats", {"entropy/mean_nats": "mean per token"}),
+    _Plan(
+        "Sampler against learner",
+        "nats",
+        {"logprob/max_difference": "largest difference of a log-probability"},
+    ),
+    _Plan("Loss", "nats", {"loss": "loss"}),
+    _Plan("Gradient norm", "L2", {"grad_norm": "before clipping"}),
+    _Plan(
+        "Clipping and dynamic sampling",
+        "share",
+        {"clip_fraction": "tokens clipped", "sampling/acceptance": "groups accepted"},
+    ),
+    _Plan(_WHOLE_STEP, "seconds", {"time/step_seconds": "whole step"}),
+    _Plan(
+        "Time per phase",
+        "seconds per step",
+        {
+            "time/rollout_seconds": "rollout",
+            "time/score_seconds": "score",
+            "time/learn_seconds": "learn",
+            "time/sync_seconds": "sync",
+            "time/checkpoint_seconds": "checkpoint",
+            "time/*": "",
+            "time/other_seconds": "other",
+        },
+        stacked=True,
+    ),
+)
+
+_SHOWN_ELSEWHERE = frozenset({"step"})
+
+
+def charts(metrics: Metrics) -> tuple[Chart, ...]:
+    """Return a chart for everything that was recorded, and none for what was not.
+
+    The whole step's time is left out where its phases are known, which add up to it. Metrics that
+    no chart is meant for get one each, so that nothing is hidden.
+    """
+    recorded = {name for numbers in metrics.values() for name in numbers} - _SHOWN_ELSEWHERE
+    planned: list[Chart] = []
+    for plan in _PLANS:
+        curves = dict(_curves(plan, recorded))
+        recorded -= curves.keys()
+        if curves:
+            series = tuple(_series(metrics, metric, name) for metric, name in curves.items())
+            planned.append(Chart(plan.title, plan.unit, series, plan.stacked))
+    if any(chart.stacked for chart in planned):
+        planned = [chart for chart in planned if chart.title != _WHOLE_STEP]
+    rest = [Chart(name, "", (_series(metrics, name, name),)) for name in sorted(recorded)]
+    return (*planned, *rest)
+
+
+def missing(shown: Sequence[Chart]) -> tuple[str, ...]:
+    """Return the titles of the charts that a fully recorded RL stage has and this one has not."""
+    titles = {chart.title for chart in shown}
+    return tuple(plan.title for plan in _PLANS if plan.title not in titles | {_WHOLE_STEP})
+
+
+def _curves(plan: _Plan, recorded: set[str]) -> Iterator[tuple[str, str]]:
+    for metric, name in plan.names.items():
+        if metric.endswith("*"):
+            prefix = metric.removesuffix("*")
+            others = sorted(m for m in recorded if m.startswith(prefix) and m not in plan.names)
+            yield from ((m, _for_people(m.removeprefix(prefix))) for m in others)
+        elif metric in recorded:
+            yield metric, name
+
+
+def _for_people(name: str) -> str:
+    return name.removesuffix("_seconds").replace("_", " ")
+
+
+def _series(metrics: Metrics, metric: str, name: str) -> Series:
+    points = [(step, numbers[metric]) for step, numbers in metrics.items() if metric in numbers]
+    steps, values = zip(*points, strict=True)
+    return Series(name, steps, values)

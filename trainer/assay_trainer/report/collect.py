@@ -1,0 +1,189 @@
+"""Read a store into a `Run`. What is not there yet is left out, and the page says so."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TypeVar
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+
+from assay_api import (
+    Completion,
+    InvalidInput,
+    Model,
+    ResolvedEvaluationJob,
+    ResolvedStageJob,
+    Split,
+    StoreError,
+)
+from assay_data.dataset import ClipDataset
+from assay_data.store import Store, open_store
+from assay_trainer.evaluation.summary import from_json
+from assay_trainer.metrics_log import read_metrics, read_progress
+from assay_trainer.report.images import FrameBank
+from assay_trainer.report.run import (
+    DatasetRecord,
+    EvaluationRecord,
+    Run,
+    SampleClip,
+    SampledGroup,
+    StageRecord,
+)
+from assay_trainer.report.sampling import evenly_spaced, in_turn
+from assay_trainer.rollout_log import LoggedGroup, read_rollouts, rollout_steps
+
+STEPS_SHOWN = 5
+GROUPS_SHOWN = 4
+CLIPS_SHOWN = 6
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+def collect(store: Store) -> Run:
+    """Return everything that the report shows of a store.
+
+    Args:
+        store: a whole run, or the folder of one of its stages.
+
+    Raises:
+        InvalidInput: there is no stage in it.
+        StoreError: a file in it is damaged.
+    """
+    stages = _stage_stores(store)
+    if not stages:
+        raise InvalidInput(
+            f"{store.url}: no training stage found (no stages/NAME/orders, metrics or rollouts): "
+            "give the --store folder of an `assay run`, or the folder of one stage in it"
+        )
+    bank = FrameBank()
+    datasets = {name: store.child(f"datasets/{name}") for name in _names(store, "datasets")}
+    return Run(
+        url=store.url,
+        stages=_in_order([_stage(name, at, datasets, bank) for name, at in stages.items()]),
+        evaluations=tuple(
+            _evaluation(name, store.child(f"evaluations/{name}"))
+            for name in _names(store, "evaluations")
+        ),
+        datasets=tuple(_dataset(name, at, bank) for name, at in datasets.items()),
+        images=bank.uris,
+    )
+
+
+def _stage_stores(store: Store) -> dict[str, Store]:
+    names = _names(store, "stages")
+    if names:
+        return {name: store.child(f"stages/{name}") for name in names}
+    if any(store.list(folder) for folder in ("orders", "metrics", "rollouts")):
+        return {unquote(PurePosixPath(store.url).name): store}
+    return {}
+
+
+def _names(store: Store, kind: str) -> list[str]:
+    return sorted({PurePosixPath(key).parts[1] for key in store.list(kind) if key.count("/") > 1})
+
+
+def _in_order(stages: list[StageRecord]) -> tuple[StageRecord, ...]:
+    """Return the stages, each after the one it starts from; then by name."""
+    parents = {
+        stage.name: stage.job.stage.spec.model.from_stage if stage.job else None for stage in stages
+    }
+
+    def depth(name: str | None) -> int:
+        return 1 + depth(parents[name]) if name in parents else 0
+
+    return tuple(sorted(stages, key=lambda stage: (depth(stage.name), stage.name)))
+
+
+def _stage(name: str, store: Store, datasets: Mapping[str, Store], bank: FrameBank) -> StageRecord:
+    job = _newest_orders(store, ResolvedStageJob)
+    steps = rollout_steps(store)
+    clips = _clips_of(job, datasets) if steps else None
+    return StageRecord(
+        name=name,
+        job=job,
+        completion=_read(store, "completion.json", Completion),
+        progress=read_progress(store),
+        metrics=read_metrics(store),
+        num_logged_steps=len(steps),
+        samples={
+            step: tuple(
+                _sampled(group, clips, bank)
+                for group in evenly_spaced(read_rollouts(store, step), GROUPS_SHOWN)
+            )
+            for step in evenly_spaced(steps, STEPS_SHOWN)
+        },
+    )
+
+
+def _clips_of(job: ResolvedStageJob | None, datasets: Mapping[str, Store]) -> ClipDataset | None:
+    """Return the stage's dataset from the run itself, which may have moved, or else its URL."""
+    if job is None:
+        return None
+    return _open_dataset(datasets.get(job.stage.spec.dataset) or open_store(job.dataset))
+
+
+def _open_dataset(store: Store) -> ClipDataset | None:
+    return ClipDataset.open(store) if store.exists("manifest.json") else None
+
+
+def _sampled(group: LoggedGroup, clips: ClipDataset | None, bank: FrameBank) -> SampledGroup:
+    frames = () if clips is None else bank.add(clips.frames(group.row_id))
+    return SampledGroup(group=group, frames=frames)
+
+
+def _evaluation(name: str, store: Store) -> EvaluationRecord:
+    done = store.exists("result.json")
+    return EvaluationRecord(
+        name=name,
+        job=_newest_orders(store, ResolvedEvaluationJob),
+        result=from_json(store.read("result.json"), f"{store.url}/result.json") if done else None,
+    )
+
+
+def _dataset(name: str, store: Store, bank: FrameBank) -> DatasetRecord:
+    clips = _open_dataset(store)
+    if clips is None:
+        return DatasetRecord(name=name, digest=None, counts=(), drops={}, clips=())
+    rows = [row for split in Split for row in clips.rows(split)]
+    counts = Counter((str(row.split), row.label, row.generator) for row in rows)
+    shown = in_turn([(row.generator, row) for row in rows], CLIPS_SHOWN)
+    return DatasetRecord(
+        name=name,
+        digest=clips.digest,
+        counts=tuple((*kind, number) for kind, number in sorted(counts.items())),
+        drops=dict(clips.info["drops"]),
+        clips=tuple(
+            SampleClip(
+                row_id=row.row_id,
+                label=row.label,
+                generator=row.generator,
+                split=str(row.split),
+                frames=bank.add(clips.frames(row.row_id)),
+            )
+            for row in shown
+        ),
+    )
+
+
+def _newest_orders(store: Store, kind: type[AnyModel]) -> AnyModel | None:
+    """Return the orders of the newest attempt: orders/attempt-N.json with the largest N."""
+    keys = store.list("orders")
+    if not keys:
+        return None
+    newest = max(keys, key=lambda key: int(key.rpartition("-")[2].removesuffix(".json")))
+    return _read(store, newest, kind)
+
+
+def _read(store: Store, key: str, kind: type[AnyModel]) -> AnyModel | None:
+    if not store.exists(key):
+        return None
+    try:
+        return kind.model_validate_json(store.read(key))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        raise StoreError(
+            f"{store.url}/{key}: field {field}: {first['msg']}; the file was damaged or written "
+            "by another version: the report needs the version that made the run"
+        ) from None

@@ -1,0 +1,95 @@
+"""What the report shows: everything that was found in a store, and nothing that was not."""
+
+from dataclasses import dataclass
+
+from assay_api import Completion, ResolvedEvaluationJob, ResolvedStageJob
+from assay_trainer.evaluation.summary import EvaluationResult
+from assay_trainer.metrics_log import Progress
+from assay_trainer.rollout_log import LoggedGroup
+
+
+@dataclass(frozen=True, slots=True)
+class SampledGroup:
+    """A rollout group beside the frames that the model saw."""
+
+    group: LoggedGroup
+    frames: tuple[str, ...]
+    """Keys of the frames in `Run.images`; empty if the dataset is not at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What a stage left behind so far."""
+
+    name: str
+    job: ResolvedStageJob | None
+    """Orders of the newest attempt."""
+    completion: Completion | None
+    progress: Progress | None
+    metrics: dict[int, dict[str, float]]
+    """Numbers by name, by step."""
+    num_logged_steps: int
+    """Steps whose rollouts were logged."""
+    samples: dict[int, tuple[SampledGroup, ...]]
+    """Some groups of some steps, by step."""
+
+    @property
+    def num_sampled_groups(self) -> int:
+        """Groups that are shown, over all steps."""
+        return sum(len(groups) for groups in self.samples.values())
+
+    @property
+    def method(self) -> str:
+        """Name of the training method, or a dash before the orders are known."""
+        if self.job is None:
+            return "-"
+        spec = self.job.stage.spec
+        return next(name for name in ("sft", "rl", "fusion") if getattr(spec, name) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """What an evaluation left behind so far."""
+
+    name: str
+    job: ResolvedEvaluationJob | None
+    result: EvaluationResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleClip:
+    """A clip of a dataset with its frames."""
+
+    row_id: str
+    label: str
+    generator: str
+    split: str
+    frames: tuple[str, ...]
+    """Keys of the frames in `Run.images`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """What is in a dataset."""
+
+    name: str
+    digest: str | None
+    """Digest of the whole; None while it is being made."""
+    counts: tuple[tuple[str, str, str, int], ...]
+    """Split, label, generator, clips."""
+    drops: dict[str, int]
+    """Dropped files by reason."""
+    clips: tuple[SampleClip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A whole run, as far as it got."""
+
+    url: str
+    stages: tuple[StageRecord, ...]
+    """In the order in which they build on one another."""
+    evaluations: tuple[EvaluationRecord, ...]
+    datasets: tuple[DatasetRecord, ...]
+    images: dict[str, str]
+    """Data URIs of all frames that are shown, each once, by key."""

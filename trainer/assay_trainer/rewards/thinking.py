@@ -1,0 +1,44 @@
+"""Thinking: how good a judge finds the reasoning of a right answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from assay_api import ThinkingMode
+from assay_trainer.records import PromptItem, Rollout
+from assay_trainer.rewards.accuracy import accuracy_reward
+from assay_trainer.rewards.base import Outcome, Score
+
+
+class Judging(Protocol):
+    """Somebody who scores reasoning."""
+
+    def score(self, question: str, reasoning: str, image_urls: Sequence[str]) -> Outcome:
+        """Return a score between 0 and 1, or why there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingReward:
+    """The smaller of accuracy and the judge's score when thinking, exactly 0 when not.
+
+    The judge is not asked about wrong answers, for which the smaller of the two is 0 anyway.
+
+    Source:
+        BusterX++, arXiv:2507.14632: r_think = min(r_acc, M). Without SophiaVL-R1's annealing.
+    """
+
+    judge: Judging
+    image_urls: Callable[[str], Sequence[str]]
+    """Returns the frames of a dataset row as the judge is shown them."""
+
+    def __call__(self, prompt: PromptItem, rollout: Rollout) -> Outcome:
+        """Return the reward, or the judge's abstention or failure."""
+        accuracy = accuracy_reward(prompt, rollout)
+        if prompt.mode is not ThinkingMode.THINK or accuracy.value == 0:
+            return Score(0.0)
+        images = self.image_urls(prompt.row_id)
+        outcome = self.judge.score(prompt.question, rollout.text, images)
+        if not isinstance(outcome, Score):
+            return outcome
+        return Score(min(accuracy.value, outcome.value))

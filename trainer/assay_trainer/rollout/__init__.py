@@ -1,0 +1,1 @@
+"""The sampler: vLLM engines, spread over Ray actors."""

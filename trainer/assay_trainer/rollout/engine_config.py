@@ -1,0 +1,19 @@
+"""How an engine is set up; apart from the engine, so that asking for one does not load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay_api.stage import Lora
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What the engine needs to know before it loads the model."""
+
+    model: Path
+    precision: str
+    max_model_length_tokens: int
+    max_sequences: int
+    lora: Lora | None = None
+    memory_fraction: float = 0.3
+    """Share of the device's memory for weights and cache; on a CPU only a plausibility check."""

@@ -1,0 +1,55 @@
+"""What a sampler is, apart from any engine: requests in, sampled completions out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from assay_trainer.models.inputs import Clip
+from assay_trainer.records import Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """How completions are drawn."""
+
+    num_samples: int
+    max_tokens: int
+    temperature: float
+    """0 takes the likeliest token each time."""
+    num_alternatives: int = 0
+    """How many of the likeliest tokens are reported beside each chosen one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A prompt whose one video mark stands for the clip."""
+
+    text: str
+    clip: Clip
+    seed: int
+    """Of this request alone: the same request gives the same completions, in any batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A completion and, where asked for, the likeliest tokens at each position."""
+
+    rollout: Rollout
+    alternatives: tuple[Mapping[int, float], ...] = ()
+    """Token id to log-probability in nats, one mapping a position."""
+
+
+class Sampler(Protocol):
+    """Draws completions under the weights that it was last given."""
+
+    def sample(
+        self, requests: Sequence[SampleRequest], plan: SamplingPlan
+    ) -> list[tuple[Sample, ...]]:
+        """Draw `plan.num_samples` completions for each request, in order."""
+        ...
+
+    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
+        """Sample from these weights from now on."""
+        ...

@@ -1,0 +1,181 @@
+"""The sampler on vLLM, in this process. The only module that imports vLLM.
+
+What it takes for sampler and learner to agree to the last bits, and for a run to repeat itself:
+log-probabilities after temperature and logit bias ("processed"), a seed for each request, and
+empty caches after each change of the weights.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# vLLM reads these when it is imported.
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "CRITICAL")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+if not torch.cuda.is_available():
+    # Compiling vLLM's few small compiled functions takes longer on a CPU than running them.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoProcessor
+from vllm import LLM, SamplingParams
+from vllm.lora.request import LoRARequest
+
+from assay_api.stage import Lora
+from assay_trainer.models.inputs import Clip, visual_token_ids
+from assay_trainer.records import Rollout
+from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
+
+_BANNED_BIAS = -100.0
+
+
+class VllmSampler:
+    """Draws completions with vLLM under weights that can be replaced."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Load the model; the adapters, if any, come with the first `load`."""
+        processor = AutoProcessor.from_pretrained(config.model)
+        self._bias = dict.fromkeys(visual_token_ids(processor), _BANNED_BIAS)
+        self._version = 0
+        self._lora = config.lora
+        self._adapter: LoRARequest | None = None
+        self._adapters = Path(tempfile.mkdtemp(prefix="assay-adapters-"))
+        self._llm = LLM(
+            str(config.model),
+            dtype=config.precision.lower(),
+            enforce_eager=not torch.cuda.is_available(),
+            max_model_len=config.max_model_length_tokens,
+            max_num_seqs=config.max_sequences,
+            max_num_batched_tokens=max(8192, config.max_model_length_tokens),
+            # On a CPU vLLM cannot take back the random draw of a half-read prompt.
+            enable_chunked_prefill=torch.cuda.is_available(),
+            limit_mm_per_prompt={"image": 0, "video": 1},
+            enable_prefix_caching=True,
+            logprobs_mode="processed_logprobs",
+            disable_log_stats=True,
+            gpu_memory_utilization=config.memory_fraction,
+            **_lora_arguments(config.lora),
+        )
+
+    def sample(
+        self, requests: Sequence[SampleRequest], plan: SamplingPlan
+    ) -> list[tuple[Sample, ...]]:
+        """Draw `plan.num_samples` completions for each request, in order."""
+        prompts = [
+            {"prompt": request.text, "multi_modal_data": {"video": _video(request.clip)}}
+            for request in requests
+        ]
+        outputs = self._llm.generate(
+            prompts,
+            [self._parameters(plan, request.seed) for request in requests],
+            use_tqdm=False,
+            lora_request=self._adapter,
+        )
+        return [
+            tuple(self._sample(completion, plan) for completion in output.outputs)
+            for output in outputs
+        ]
+
+    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
+        """Sample from these weights from now on.
+
+        Adapters get a name of their own per version, so nothing that is cached under another
+        one can be used. Full weights replace the old ones, and all caches are emptied: the
+        scheduler's view of the encoder cache too, which reloading alone leaves wrong.
+        """
+        if self._lora is not None:
+            self._load_adapter(weights, policy_version)
+        else:
+            self._llm.collective_rpc(
+                "reload_weights", kwargs={"weights_iterator": list(weights.items())}
+            )
+        self._llm.reset_prefix_cache()
+        self._llm.llm_engine.reset_mm_cache()
+        self._llm.llm_engine.reset_encoder_cache()
+        self._version = policy_version
+
+    def _load_adapter(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
+        assert self._lora is not None
+        folder = self._adapters / f"policy-{policy_version}"
+        folder.mkdir()
+        save_file(dict(weights), folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps(_adapter_config(self._lora)))
+        previous, self._adapter = (
+            self._adapter,
+            LoRARequest(folder.name, policy_version + 1, str(folder)),
+        )
+        if previous is not None:
+            self._llm.llm_engine.remove_lora(previous.lora_int_id)
+            shutil.rmtree(previous.lora_path)
+
+    def _parameters(self, plan: SamplingPlan, seed: int) -> SamplingParams:
+        return SamplingParams(
+            n=plan.num_samples,
+            max_tokens=plan.max_tokens,
+            temperature=plan.temperature,
+            logprobs=plan.num_alternatives,
+            logit_bias=self._bias,
+            seed=seed if plan.temperature > 0 else None,
+            skip_special_tokens=True,
+        )
+
+    def _sample(self, completion: Any, plan: SamplingPlan) -> Sample:
+        ids = tuple(completion.token_ids)
+        tables = completion.logprobs
+        rollout = Rollout(
+            token_ids=ids,
+            sampler_logprobs=tuple(
+                table[token].logprob for table, token in zip(tables, ids, strict=True)
+            ),
+            text=completion.text,
+            truncated=completion.finish_reason == "length",
+            policy_version=self._version,
+        )
+        if not plan.num_alternatives:
+            return Sample(rollout)
+        return Sample(
+            rollout,
+            tuple({token: entry.logprob for token, entry in table.items()} for table in tables),
+        )
+
+
+def _video(clip: Clip) -> tuple[Any, dict[str, Any]]:
+    num_frames = len(clip.frames)
+    metadata = {
+        "fps": clip.fps,
+        "duration": num_frames / clip.fps,
+        "total_num_frames": num_frames,
+        "frames_indices": list(range(num_frames)),
+        "video_backend": "assay",
+        "do_sample_frames": False,
+    }
+    return clip.frames.copy(), metadata
+
+
+def _lora_arguments(lora: Lora | None) -> dict[str, Any]:
+    if lora is None:
+        return {}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": max(8, lora.rank)}
+
+
+def _adapter_config(lora: Lora) -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "target_modules": list(lora.targets),
+        "bias": "none",
+    }

@@ -1,0 +1,165 @@
+"""Every rollout that was trained on, as Parquet: `rollouts/step-000012.parquet`, one per step.
+
+One row is one rollout. Rows of one group stand together and in order, so that any tool for tables
+can group them by `group`. Frames are not copied: `row_id` leads to them in the dataset.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from assay_data.store import Store
+
+from assay_api import StoreError, ThinkingMode
+from assay_trainer.metrics_log import step_key, step_keys
+from assay_trainer.records import ScoredGroup
+
+_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("group", pa.int32()),
+        ("row_id", pa.string()),
+        ("video_id", pa.string()),
+        ("label", pa.string()),
+        ("generator", pa.string()),
+        ("mode", pa.string()),
+        ("prompt", pa.string()),
+        ("response", pa.string()),
+        ("truncated", pa.bool_()),
+        ("correct", pa.bool_()),
+        ("reward", pa.float64()),
+        ("advantage", pa.float64()),
+        ("terms", pa.string()),
+        ("policy_version", pa.int32()),
+        ("num_tokens", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRollout:
+    """One rollout as it was logged."""
+
+    response: str
+    truncated: bool
+    correct: bool
+    reward: float
+    advantage: float
+    terms: dict[str, float | None]
+    """Weighted reward terms by name; None where the reward abstained."""
+    policy_version: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedGroup:
+    """One prompt with its rollouts as they were logged."""
+
+    row_id: str
+    video_id: str
+    label: str
+    generator: str
+    mode: ThinkingMode
+    prompt: str
+    rollouts: tuple[LoggedRollout, ...]
+
+
+def write_rollouts(
+    store: Store,
+    step: int,
+    groups: Sequence[ScoredGroup],
+    rows: Mapping[str, tuple[str, str]],
+) -> None:
+    """Write the groups of a step into the stage's folder.
+
+    Args:
+        store: the stage's folder.
+        step: optimiser steps done once these groups are learned from.
+        groups: the groups in the order of the batch.
+        rows: video id and generator of each dataset row in the groups, by row id.
+    """
+    records = [
+        record
+        for number, group in enumerate(groups)
+        for record in _records(step, number, group, rows[group.group.prompt.row_id])
+    ]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records, _SCHEMA), buffer, compression="zstd")
+    store.write(step_key("rollouts", step, "parquet"), buffer.getvalue())
+
+
+def _records(
+    step: int, number: int, scored: ScoredGroup, row: tuple[str, str]
+) -> list[dict[str, object]]:
+    prompt = scored.group.prompt
+    video_id, generator = row
+    return [
+        {
+            "step": step,
+            "group": number,
+            "row_id": prompt.row_id,
+            "video_id": video_id,
+            "label": prompt.label,
+            "generator": generator,
+            "mode": prompt.mode.value,
+            "prompt": prompt.text,
+            "response": rollout.text,
+            "truncated": rollout.truncated,
+            "correct": scored.correct[index],
+            "reward": scored.rewards[index],
+            "advantage": scored.advantages[index],
+            "terms": json.dumps({name: values[index] for name, values in scored.terms.items()}),
+            "policy_version": rollout.policy_version,
+            "num_tokens": len(rollout.token_ids),
+        }
+        for index, rollout in enumerate(scored.group.rollouts)
+    ]
+
+
+def rollout_steps(store: Store) -> list[int]:
+    """Return the steps whose rollouts lie in the stage's folder, in order."""
+    return [step for step, _ in step_keys(store, "rollouts")]
+
+
+def read_rollouts(store: Store, step: int) -> tuple[LoggedGroup, ...]:
+    """Return the groups of a step, as they were logged.
+
+    Raises:
+        StoreError: the step's file is missing or damaged.
+    """
+    key = step_key("rollouts", step, "parquet")
+    data = store.read(key)
+    try:
+        records = pq.read_table(io.BytesIO(data)).cast(_SCHEMA).to_pylist()
+    except (pa.ArrowException, ValueError) as error:
+        raise StoreError(
+            f"{store.url}/{key}: damaged ({error}); delete this file, only the record of its "
+            "step's rollouts is lost"
+        ) from None
+    return tuple(_group(list(members)) for _, members in groupby(records, key=lambda r: r["group"]))
+
+
+def _group(records: list[dict[str, object]]) -> LoggedGroup:
+    first = records[0]
+    return LoggedGroup(
+        row_id=str(first["row_id"]),
+        video_id=str(first["video_id"]),
+        label=str(first["label"]),
+        generator=str(first["generator"]),
+        mode=ThinkingMode(str(first["mode"])),
+        prompt=str(first["prompt"]),
+        rollouts=tuple(_rollout(record) for record in records),
+    )
+
+
+_ROLLOUT_FIELDS = tuple(LoggedRollout.__dataclass_fields__)
+
+
+def _rollout(record: dict[str, object]) -> LoggedRollout:
+    fields = {name: record[name] for name in _ROLLOUT_FIELDS}
+    terms = json.loads(str(fields.pop("terms")))
+    return LoggedRollout(**fields, terms=terms)  # type: ignore[arg-type]
