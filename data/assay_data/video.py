@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 SAME_TIME_SECONDS = 1e-3
 """A frame this much after a timestamp still counts as at it: containers round their clocks."""
+SANE_SECONDS = 1e9
+"""Later times come from a container that has none."""
 BATCH_BYTES = 128 * 2**20
 """Decoded frames held at once, about."""
 
@@ -134,9 +136,12 @@ class DecordReader:
             self._video = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         except (RuntimeError, AssertionError) as error:
             raise decord.DECORDError(str(error)) from error
-        bounds = self._video.get_frame_timestamp(range(len(self._video))).astype(np.float64)
+        starts = self._video.get_frame_timestamp(range(len(self._video)))[:, 0].astype(np.float64)
+        if not _usable(starts):
+            # It seeks by these times: frames would be other ones than asked for, without an error.
+            raise decord.DECORDError("the container has no usable times")
         self.starts_seconds, self.duration_seconds = _timeline(
-            bounds[:, 0], float(self._video.get_avg_fps())
+            starts, float(self._video.get_avg_fps())
         )
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
@@ -215,10 +220,13 @@ def _timeline(starts: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float
 
     Containers without usable times (AVI has none) are taken to run at their average rate.
     """
-    usable = np.isfinite(starts).all() and (np.diff(starts) >= 0).all() and starts[-1] > starts[0]
-    if not usable:
-        starts = np.arange(len(starts)) / (fps if fps > 0 else 25.0)
-    starts = starts - starts[0]
-    gaps = np.diff(starts)
-    last_gap = float(np.median(gaps)) if len(gaps) else 1 / (fps if fps > 0 else 25.0)
+    gap = 1 / (fps if fps > 0 else 25.0)
+    starts = starts - starts[0] if _usable(starts) else np.arange(len(starts)) * gap
+    last_gap = float(np.median(np.diff(starts))) if len(starts) > 1 else gap
     return starts, round(float(starts[-1]) + last_gap, 6)
+
+
+def _usable(starts: NDArray[np.float64]) -> bool:
+    """Tell whether times are a clock's: from a sane start, never backwards, not standing still."""
+    sane = np.isfinite(starts).all() and abs(starts[0]) < SANE_SECONDS
+    return bool(sane and (np.diff(starts) >= 0).all() and starts[-1] > starts[0])

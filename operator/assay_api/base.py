@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-API_VERSION = "assay.dev/v1alpha1"
+API_VERSION: Literal["assay.dev/v1alpha1"] = "assay.dev/v1alpha1"
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
 """A DNS-1035 label of at most 40 characters: a child's name adds an attempt to it (RayJob: 47)."""

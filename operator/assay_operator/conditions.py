@@ -13,6 +13,7 @@ class State(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     BLOCKED = "Blocked"
+    PENDING = "Pending"
     RUNNING = "Running"
     READY = "Ready"
     STOPPED = "Stopped"
@@ -23,6 +24,7 @@ class Reason(StrEnum):
 
     COMPLETED = "Completed"
     RUNNING = "Running"
+    DUE = "Due"
     STARTING = "Starting"
     RETRYING = "Retrying"
     SERVING = "Serving"
@@ -84,5 +86,11 @@ def verdict_of(status: Status) -> Verdict:
     for name in ("Failed", "Blocked", "Succeeded", "Ready"):
         if status.is_true(name):
             return Verdict(State(name), reason, ready.message)
-    state = State.STOPPED if reason is Reason.NOT_NEEDED else State.RUNNING
-    return Verdict(state, reason, ready.message)
+    return Verdict(_UNDER_WAY.get(reason, State.RUNNING), reason, ready.message)
+
+
+_UNDER_WAY = {
+    Reason.NOT_NEEDED: State.STOPPED,
+    Reason.DUE: State.PENDING,
+    Reason.RETRYING: State.PENDING,
+}

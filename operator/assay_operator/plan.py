@@ -77,7 +77,7 @@ def run_to_end(
 
     # Due.
     started = workload()
-    verdict = Verdict(State.RUNNING, Reason.STARTING, f"attempt {started.attempt} is due")
+    verdict = Verdict(State.PENDING, Reason.DUE, f"attempt {started.attempt} is due")
     return Plan(verdict, apply=(started,))
 
 
@@ -102,5 +102,5 @@ def failed(failure: Failure) -> Plan:
 def retrying(failure: Failure, pause: float) -> Plan:
     """Return the plan for what is tried again after a pause, in seconds."""
     event = Event(Reason.RETRYING, f"{failure.text}; trying again")
-    verdict = Verdict(State.RUNNING, Reason.RETRYING, failure.text)
+    verdict = Verdict(State.PENDING, Reason.RETRYING, failure.text)
     return Plan(verdict, events=(event,), requeue_after=pause)

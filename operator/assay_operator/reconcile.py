@@ -162,7 +162,7 @@ def _plan_serving(judge: RewardModel, observed: Observed) -> Plan:
 
     # Due.
     started = _serve_workload(judge, observed)
-    verdict = Verdict(State.RUNNING, Reason.STARTING, f"attempt {started.attempt} is due")
+    verdict = Verdict(State.PENDING, Reason.DUE, f"attempt {started.attempt} is due")
     return Plan(verdict, apply=(started,))
 
 

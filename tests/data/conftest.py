@@ -26,6 +26,7 @@ def write_clip(
         stream = container.add_stream(codec, rate=Fraction(fps), options=options)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
+        stream.bit_rate = 4_000_000
         for index in range(round(seconds * fps)):
             level = (16 + 5 * index + shade) % 200
             frame = np.full((size[1], size[0], 3), level, dtype=np.uint8)

@@ -44,7 +44,7 @@ def test_what_is_written_is_read_listed_and_deleted(store: FolderStore) -> None:
 
 
 def test_a_missing_key_is_named(store: FolderStore) -> None:
-    with pytest.raises(StoreError, match="cannot read 'a/b'.*there is no"):
+    with pytest.raises(StoreError, match=r"cannot read 'a/b'.*there is no"):
         store.read("a/b")
 
 
@@ -160,7 +160,7 @@ def test_a_write_beyond_the_limit_keeps_the_old_content(store: FolderStore) -> N
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        with pytest.raises(StoreError, match="nothing of it was kept.*ulimit"):
+        with pytest.raises(StoreError, match=r"nothing of it was kept.*ulimit"):
             store.write("model", b"x" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

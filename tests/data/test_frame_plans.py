@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay_api import FramePlan
@@ -84,6 +84,7 @@ def test_tokens_are_those_computed_by_hand() -> None:
         visual_tokens(3, 364, 364)
 
 
+@settings(deadline=None)  # The first example imports transformers.
 @given(st.integers(16, 4000), st.integers(16, 4000), st.sampled_from([3136, 147_456, 1_003_520]))
 def test_sizes_equal_the_processors_own_rule(width: int, height: int, max_pixels: int) -> None:
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize

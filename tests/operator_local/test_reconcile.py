@@ -54,7 +54,7 @@ def test_what_a_stage_waits_for_is_told_in_turn(nothing_done: Observed, finish: 
         ("Blocked", "WaitingForDataset", "Dataset/clips has not finished yet"),
         ("Blocked", "WaitingForRewardModel", "RewardModel/judge is starting"),
         ("Blocked", "WaitingForRewardModel", "RewardModel/judge is starting"),
-        ("Running", "Starting", "attempt 1 is due"),
+        ("Pending", "Due", "attempt 1 is due"),
         ("Running", "Running", "attempt 1 runs"),
         ("Succeeded", "Completed", ""),
     ]
@@ -84,8 +84,8 @@ def test_orders_hold_addresses_and_digests_instead_of_names(
 @pytest.mark.parametrize(
     ("now", "attempts", "expected"),
     [
-        (100.0, (Attempt(1, 0.0, 100.0, -9),), ("Running", "Retrying", 0)),
-        (101.0, (Attempt(1, 0.0, 100.0, -9),), ("Running", "Starting", 1)),
+        (100.0, (Attempt(1, 0.0, 100.0, -9),), ("Pending", "Retrying", 0)),
+        (101.0, (Attempt(1, 0.0, 100.0, -9),), ("Pending", "Due", 1)),
         (101.0, (Attempt(1, 0.0, 100.0, 1),), ("Failed", "RetriesExhausted", 0)),
         (101.0, (Attempt(1, 0.0, 100.0, 2),), ("Failed", "InputRefused", 0)),
         (101.0, (Attempt(1, 0.0, 100.0, 0),), ("Failed", "RetriesExhausted", 0)),
@@ -218,8 +218,8 @@ def test_a_pipeline_stands_where_its_first_unfinished_stage_does(finish: Finish)
     assert story(observed, pipeline)[:2] == ("Blocked", "WaitingForDataset")
     observed = finish(observed, "clips", "busterx-one")
     assert story(observed, pipeline) == (
-        "Running",
-        "Starting",
+        "Pending",
+        "Due",
         "TrainingStage/busterx-two: attempt 1 is due",
     )
     assert story(observed, ResourceId("TrainingStage", "busterx-three"))[2] == (

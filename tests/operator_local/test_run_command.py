@@ -43,7 +43,7 @@ def test_explain_before_the_first_run_changes_nothing(tmp_path: Path, manifest: 
     store = tmp_path / "store"
     arguments = ["explain", "-f", str(manifest), "--store", str(store)]
     result = CliRunner().invoke(app, arguments)
-    assert result.stdout.splitlines()[0] == "Dataset/clips: Running (Starting)"
+    assert result.stdout.splitlines()[0] == "Dataset/clips: Pending (Due)"
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [entry["name"] for entry in found] == ["clips"]
     assert not store.exists()

@@ -24,7 +24,8 @@ from assay_operator.reconcile import reconcile
 _ADVICE = {
     Reason.COMPLETED: "nothing to do",
     Reason.RUNNING: "wait; its log is at {log}",
-    Reason.STARTING: "give `assay run` with this manifest: it starts, or goes on where it stopped",
+    Reason.STARTING: "wait; its log is at {log}",
+    Reason.DUE: "give `assay run` with this manifest: it starts, or goes on where it stopped",
     Reason.RETRYING: "give `assay run` with this manifest: it is tried again; its log is at {log}",
     Reason.SERVING: "nothing to do",
     Reason.NOT_NEEDED: "nothing to do",

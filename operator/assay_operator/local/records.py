@@ -115,11 +115,10 @@ def _read(store: LocalStore, key: str, record: type[Record]) -> Record:
     try:
         return record.model_validate_json(store.read(key))
     except ValidationError as error:
-        raise _damaged(store, key, error) from None
+        raise _damaged(store, key, error.errors()[0]["msg"]) from None
 
 
-def _damaged(store: LocalStore, key: str, error: Exception) -> StoreError:
+def _damaged(store: LocalStore, key: str, why: object) -> StoreError:
     return StoreError(
-        f"{store.path(key)} is damaged ({error}): delete the file and run again, "
-        "which makes it anew"
+        f"{store.path(key)} is damaged ({why}): delete the file and run again, which makes it anew"
     )

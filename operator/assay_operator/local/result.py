@@ -32,8 +32,8 @@ def _row(found: ResourceResult, interrupted: bool) -> tuple[str, str, str, str]:
 
 
 def _state(found: ResourceResult, interrupted: bool) -> str:
-    if interrupted and found.verdict.state is State.RUNNING:
-        return "Interrupted" if found.seconds is not None else "Pending"
+    if interrupted and found.verdict.state is State.PENDING and found.seconds is not None:
+        return "Interrupted"
     return str(found.verdict.state)
 
 

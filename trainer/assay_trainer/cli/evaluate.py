@@ -1,12 +1,16 @@
 """`assay eval` and `assay detect`: how good a model is, and what it says about a video."""
 
 import json as json_module
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay_api import InvalidInput
+
+if TYPE_CHECKING:
+    from assay_api import ResolvedEvaluationJob
 
 Model = Annotated[str, typer.Option(help="Folder or URL of the model.")]
 
@@ -32,7 +36,9 @@ def eval_command(
     print(summary.model_dump_json(by_alias=True, indent=1) if json else table(summary))
 
 
-def _job(model: str | None, dataset: str | None, out: str | None, orders: Path | None):  # type: ignore[no-untyped-def]
+def _job(
+    model: str | None, dataset: str | None, out: str | None, orders: Path | None
+) -> "ResolvedEvaluationJob":
     from pydantic import ValidationError
 
     from assay_api import Evaluation, ResolvedEvaluationJob, ResolvedModel
@@ -98,7 +104,7 @@ def _precision(folder: Path) -> str:
     return "Float32" if wide else "BFloat16"
 
 
-def _readable(record: dict[str, object]) -> str:
+def _readable(record: Mapping[str, object]) -> str:
     probability = record["probabilityFake"]
     chance = "" if probability is None else f"  (probability of fake {probability:.3f})"
     verdict = record["verdict"] or f"no verdict: the answer does not parse: {record['text']!r}"

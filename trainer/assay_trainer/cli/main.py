@@ -5,22 +5,30 @@ import sys
 import typer
 
 from assay_api.errors import AssayError, InvalidInput
+from assay_trainer.cli.data import data_app
+from assay_trainer.cli.doctor import doctor_command
+from assay_trainer.cli.evaluate import detect_command, eval_command
+from assay_trainer.cli.report import report_command
+from assay_trainer.cli.run import explain_command, run_command
+from assay_trainer.cli.serve import serve_command
 from assay_trainer.cli.train import train_command
 
 app = typer.Typer(
     name="assay",
+    help="Train and use models that reason about whether a video is genuine.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-@app.callback()
-def _assay() -> None:
-    """Train and use models that reason about whether a video is genuine."""
-
-
+app.command("run")(run_command)
+app.command("explain")(explain_command)
+app.add_typer(data_app, name="data")
 app.command("train")(train_command)
+app.command("eval")(eval_command)
+app.command("detect")(detect_command)
+app.command("serve")(serve_command)
+app.command("report")(report_command)
+app.command("doctor")(doctor_command)
 
 
 def main() -> None:

@@ -85,8 +85,5 @@ def _answer(row: ClipRow, found: Detection) -> Answer:
 
 
 def _shown(summary: Summary) -> dict[str, float | int | str]:
-    return {
-        accuracy_key(mode): summary.modes[mode].accuracy.value
-        for mode in summary.modes
-        if summary.modes[mode].accuracy.value is not None
-    }
+    accuracies = {mode: found.accuracy.value for mode, found in summary.modes.items()}
+    return {accuracy_key(mode): value for mode, value in accuracies.items() if value is not None}

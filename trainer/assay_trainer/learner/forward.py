@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from assay_trainer.learner.batch import MicroBatch
@@ -46,7 +47,11 @@ class RowScorer(nn.Module):
     """Runs prompt and completion of every row through the model; the vision tower once a clip."""
 
     def __init__(
-        self, model: nn.Module, *, banned_ids: tuple[int, ...], temperature: float
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        *,
+        banned_ids: tuple[int, ...],
+        temperature: float,
     ) -> None:
         """Wrap a Qwen2.5-VL, with or without adapters.
 
@@ -56,7 +61,7 @@ class RowScorer(nn.Module):
             temperature: sampling temperature; logits are divided by it, as the sampler does.
         """
         super().__init__()
-        self.model = model
+        self.model: Qwen2_5_VLForConditionalGeneration = model
         self._banned = banned_ids
         self._temperature = temperature
 
@@ -77,7 +82,9 @@ class RowScorer(nn.Module):
         wanted = batch.predictor[..., None].expand(-1, -1, hidden.shape[-1])
         return self._score(qwen.lm_head, hidden.gather(1, wanted), batch)
 
-    def _features(self, qwen: nn.Module, visual: Visual) -> tuple[Tensor, ...]:
+    def _features(
+        self, qwen: Qwen2_5_VLForConditionalGeneration, visual: Visual
+    ) -> tuple[Tensor, ...]:
         trained = any(p.requires_grad for p in qwen.model.visual.parameters())
         encode = (
             qwen.model.get_video_features
@@ -95,7 +102,7 @@ class RowScorer(nn.Module):
         parts = [
             checkpoint(self._chunk, lm_head, state, index, use_reentrant=False)
             for state, index in zip(
-                states.split(_CHUNK_TOKENS), ids.split(_CHUNK_TOKENS), strict=True
+                torch.split(states, _CHUNK_TOKENS), torch.split(ids, _CHUNK_TOKENS), strict=True
             )
         ]
         flat = torch.cat([part[0] for part in parts])

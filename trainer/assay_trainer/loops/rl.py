@@ -37,6 +37,10 @@ class Batch:
     metrics: Mapping[str, float]
 
 
+_NOTHING = Batch(step=0, groups=(), metrics={})
+"""What a learner process that does not lead says before it is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leader:
     """What only the leading learner process has: the way to the samplers and the judges."""
@@ -79,8 +83,9 @@ class RlLoop:
     def _collect(self, position: Position) -> tuple[Position, Batch]:
         """Sample and score groups until enough are neither all right nor all wrong."""
         self._recorder.say(position.step, "sampling")
-        found = self._fill(position) if self._leader is not None else None
-        cursor, batch = self._learner.broadcast(found)
+        cursor, batch = self._learner.broadcast(
+            self._fill(position) if self._leader is not None else (0, _NOTHING)
+        )
         return replace(position, step=batch.step, cursor=cursor), batch
 
     def _fill(self, position: Position) -> tuple[int, Batch]:

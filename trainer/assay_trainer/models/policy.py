@@ -1,13 +1,12 @@
 """The model that is trained: loaded from a folder, adapted, exported, saved."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from torch import Tensor, nn
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from assay_api import InvalidInput
@@ -20,7 +19,7 @@ DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16}
 class Policy:
     """A model with its processor; `model` is peft's wrapper if it has adapters."""
 
-    model: nn.Module
+    model: Qwen2_5_VLForConditionalGeneration | PeftModel
     processor: AutoProcessor
 
     @property
@@ -44,11 +43,6 @@ class Policy:
             get_peft_model_state_dict(self.model) if self.has_adapters else self.model.state_dict()
         )
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-    def adapter_config(self) -> dict[str, object]:
-        """The configuration that belongs to exported adapters, as peft writes it."""
-        config = self.model.peft_config["default"].to_dict()
-        return json.loads(json.dumps(config, default=sorted))
 
     def save(self, folder: Path) -> None:
         """Write a whole Hugging Face checkpoint; adapters are merged into a copy of the weights."""
@@ -104,7 +98,7 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
-def _adapted(model: Qwen2_5_VLForConditionalGeneration, lora: Lora) -> nn.Module:
+def _adapted(model: Qwen2_5_VLForConditionalGeneration, lora: Lora) -> PeftModel:
     names = "|".join(lora.targets)
     config = LoraConfig(
         r=lora.rank,

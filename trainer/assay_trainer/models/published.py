@@ -11,7 +11,7 @@ from pydantic import Field
 
 from assay_api import FramePlan, Model
 from assay_api.stage import Prompt
-from assay_data.store import Store, open_store
+from assay_data.store import FolderStore, Store, open_store
 from assay_trainer.models.policy import Policy
 
 RESULT = "model"
@@ -38,7 +38,9 @@ def publish_model(policy: Policy, card: ModelCard, store: Store, prefix: str) ->
 def model_folder(uri: str) -> Path:
     """Return a local folder with the model at `uri`: published by a stage, or anybody's."""
     store = open_store(uri)
-    return store.fetch("") if store.exists("manifest.json") else store.path("")
+    if isinstance(store, FolderStore) and not store.exists("manifest.json"):
+        return store.path("")
+    return store.fetch("")
 
 
 def model_card(folder: Path) -> ModelCard:

@@ -1,0 +1,37 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay_api import InvalidInput, Split
+from assay_api.dataset import SplitPlan
+from assay_data.split import split_videos
+
+counts = st.integers(2, 60)
+
+
+@given(counts, counts, st.floats(0.01, 0.99), st.integers(0, 5))
+def test_each_class_is_on_both_sides_in_its_share(
+    num_real: int, num_fake: int, fraction: float, seed: int
+) -> None:
+    videos = [(f"r{i}", "real") for i in range(num_real)]
+    videos += [(f"f{i}", "fake") for i in range(num_fake)]
+
+    parts = split_videos(videos, SplitPlan(test_fraction=fraction, seed=seed))
+
+    assert parts.keys() == {video_id for video_id, _ in videos}
+    for prefix, total in (("r", num_real), ("f", num_fake)):
+        num_test = sum(parts[f"{prefix}{i}"] is Split.TEST for i in range(total))
+        assert 1 <= num_test <= total - 1
+        assert abs(num_test - fraction * total) <= 1
+    assert parts == split_videos(reversed(videos), SplitPlan(test_fraction=fraction, seed=seed))
+
+
+def test_another_seed_is_another_split() -> None:
+    videos = [(str(i), "real") for i in range(50)]
+
+    assert split_videos(videos, SplitPlan(seed=0)) != split_videos(videos, SplitPlan(seed=1))
+
+
+def test_a_lonely_video_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="only 1 usable real video"):
+        split_videos([("a", "real"), ("b", "fake"), ("c", "fake")], SplitPlan())
