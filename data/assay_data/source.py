@@ -95,7 +95,7 @@ def video_ids(sources: list[str]) -> dict[str, str]:
 
     Example:
         >>> video_ids(["real/a b.mp4", "real/c.mp4", "real/c.mov"])
-        {'real/a b.mp4': 'real-a_b', 'real/c.mp4': 'real-c-33926b', 'real/c.mov': 'real-c-1fbc8f'}
+        {'real/a b.mp4': 'real-a_b', 'real/c.mp4': 'real-c-f2563b', 'real/c.mov': 'real-c-6212d5'}
     """
     plain = {s: re.sub(r"[^A-Za-z0-9._-]", "_", _without_extension(s)) for s in sources}
     times = Counter(plain.values())

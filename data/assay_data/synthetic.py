@@ -125,8 +125,8 @@ def write_synthetic(
         for done, outcome in enumerate(pool.map(tasks), start=1):
             if isinstance(outcome, Failure):
                 raise StoreError(
-                    f"cannot render {tasks[done - 1].path}: {outcome.detail}; the videos before it "
-                    "were kept; look at the disk and run it again"
+                    f"cannot render {tasks[done - 1].path}: {outcome.detail}; when that is mended, "
+                    "run it again: rendering starts over"
                 )
             progress(done, len(tasks))
     entries = {

@@ -221,9 +221,10 @@ def _timeline(starts: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float
     Containers without usable times (AVI has none) are taken to run at their average rate.
     """
     gap = 1 / (fps if fps > 0 else 25.0)
-    starts = starts - starts[0] if _usable(starts) else np.arange(len(starts)) * gap
-    last_gap = float(np.median(np.diff(starts))) if len(starts) > 1 else gap
-    return starts, round(float(starts[-1]) + last_gap, 6)
+    evenly = np.arange(len(starts), dtype=np.float64) * gap
+    times: NDArray[np.float64] = starts - starts[0] if _usable(starts) else evenly
+    last_gap = float(np.median(np.diff(times))) if len(times) > 1 else gap
+    return times, round(float(times[-1]) + last_gap, 6)
 
 
 def _usable(starts: NDArray[np.float64]) -> bool:

@@ -1,9 +1,9 @@
 """Dataset: videos in, an immutable set of sampled frames in shards out."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assay_api.base import API_VERSION, Metadata, Model, OneOf, Status
 
@@ -38,7 +38,9 @@ class SyntheticSource(Model):
     """
 
     num_videos: int = Field(default=480, ge=8, le=100_000, description="Videos, half of them fake.")
-    width_pixels: int = Field(default=112, ge=56, le=1024, description="Width and height.")
+    width_pixels: int = Field(
+        default=112, ge=56, le=1024, multiple_of=2, description="Width and height."
+    )
     seconds: float = Field(default=4.0, ge=1, le=60, description="Duration of each video.")
     fps: float = Field(default=8.0, ge=1, le=60, description="Frames per second of the files.")
     seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
@@ -68,6 +70,15 @@ class FramePlan(Model):
     max_pixels: int = Field(
         default=147_456, ge=784, description="Most pixels of a frame; sides are multiples of 28."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(
+                f"minPixels ({self.min_pixels}) must not be larger than maxPixels "
+                f"({self.max_pixels})"
+            )
+        return self
 
 
 class SplitPlan(Model):

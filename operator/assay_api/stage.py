@@ -244,6 +244,9 @@ class TrainingStageSpec(Model):
         check_exactly_one(self, ("sft", "rl", "fusion"))
         if (self.rl is not None) != bool(self.rewards):
             raise ValueError("rewards belong to, and are required by, the method rl")
+        types = [reward.type.value for reward in self.rewards]
+        if len(set(types)) != len(types):
+            raise ValueError(f"rewards: each type once, found {', '.join(types)}")
         if self.model.scratch is not None and self.sft is None:
             raise ValueError("model.scratch knows nothing yet: it needs the method sft")
         if self.model.scratch is not None and (self.lora or self.freeze_vision_tower):

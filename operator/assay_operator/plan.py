@@ -101,6 +101,6 @@ def failed(failure: Failure) -> Plan:
 
 def retrying(failure: Failure, pause: float) -> Plan:
     """Return the plan for what is tried again after a pause, in seconds."""
-    event = Event(Reason.RETRYING, f"{failure.text}; trying again")
+    event = Event(Reason.RETRYING, failure.text)
     verdict = Verdict(State.PENDING, Reason.RETRYING, failure.text)
     return Plan(verdict, events=(event,), requeue_after=pause)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from assay_api import InvalidInput, StoreError
+from assay_api import InvalidInput, Split, StoreError
 from assay_data.dataset import ClipDataset, decode_jpeg
 from assay_data.lessons import Example
 from assay_data.prepare import encode_jpeg
@@ -88,7 +88,7 @@ def test_rows_have_an_order_and_parts(store: FolderStore) -> None:
     dataset = ClipDataset.open(store)
 
     assert [r.video_id for r in dataset.rows()] == ["a", "b", "c"]
-    assert [r.video_id for r in dataset.rows("Train")] == ["a", "c"]  # type: ignore[arg-type]
+    assert [r.video_id for r in dataset.rows(Split.TRAIN)] == ["a", "c"]
     assert dataset.digest == store.digest("")
 
 

@@ -36,7 +36,8 @@ def test_ingest_then_show(
     assert "5 of 5 videos" in made.stderr
     dropped = json.loads(report.read_text())["dropped_files"]
     assert [drop["source"] for drop in dropped] == ["real/bad.mp4"]
-    assert Image.open(sheet).size == (4 * 168, 4 * 184)
+    with Image.open(sheet) as picture:
+        assert picture.size == (4 * 168, 4 * 184)
 
 
 def test_a_finished_dataset_is_not_overwritten(
@@ -67,6 +68,8 @@ def test_render_writes_what_ingest_reads(assay_data: Callable[..., Result], tmp_
     assert rendered.exit_code == made.exit_code == 0, made.output
     counts = json.loads(made.stdout)
     assert (counts["num_videos"], counts["num_dropped"]) == (8, 0)
+    again = assay_data("render", tmp_path / "videos", "--videos", 8)
+    assert isinstance(again.exception, InvalidInput)
 
 
 def test_standardise_says_what_it_dropped(

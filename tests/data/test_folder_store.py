@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay_api import InvalidInput, StoreError
@@ -62,6 +62,7 @@ def test_other_urls_are_refused_with_those_allowed(url: str) -> None:
         open_store(url)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1))
 def test_a_url_leads_back_to_its_folder(name: str) -> None:
     folder = Path("/data") / f"x{name}"

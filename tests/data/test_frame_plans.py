@@ -40,6 +40,7 @@ def test_a_clip_too_short_for_the_rate_is_sampled_faster() -> None:
     assert timestamps == tuple(i / 8 for i in range(16))
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1000), st.floats(0.5, 600), st.sampled_from([2, 8, 16]), st.floats(0.5, 30))
 def test_timestamps_ascend_within_the_clip(
     start: float, seconds: float, count: int, fps: float

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay_api import InvalidInput, Split
@@ -9,6 +9,7 @@ from assay_data.split import split_videos
 counts = st.integers(2, 60)
 
 
+@settings(deadline=None)
 @given(counts, counts, st.floats(0.01, 0.99), st.integers(0, 5))
 def test_each_class_is_on_both_sides_in_its_share(
     num_real: int, num_fake: int, fraction: float, seed: int

@@ -25,7 +25,7 @@ def frames_of(**changes: str) -> np.ndarray:
 
 def redness(frames: np.ndarray) -> np.ndarray:
     """Return where the red shape is, [time, height, width]."""
-    return frames[..., 0] - frames[..., 1:].max(axis=-1) > 80
+    return np.asarray(frames[..., 0] - frames[..., 1:].max(axis=-1) > 80)
 
 
 def test_a_video_has_its_length_and_size() -> None:

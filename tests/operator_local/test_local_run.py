@@ -99,7 +99,7 @@ def test_a_stage_killed_by_a_signal_is_tried_again(run: Run) -> None:
     assert run.played.runs() == {"clips": 1, "judge-training": 2}
     assert "stage judge-training  was killed by SIGKILL" in run.shown
     assert "    attempt 1 of judge-training says hello" in run.shown
-    assert "Retrying: attempt 1 was killed by SIGKILL (1 of at most 5" in run.shown
+    assert "Retrying: attempt 1 was killed by SIGKILL (infrastructure failure 1; 5 are" in run.shown
     assert "stage judge-training  starts (attempt 2)" in run.shown
 
 
@@ -265,7 +265,7 @@ def test_explain_tells_the_failure_of_an_earlier_run(run: Run) -> None:
     found = {e.resource.name: e for e in explain_resources(run.resources, run.store)}
     assert found["clips"].text() == (
         "Dataset/clips: Failed (RetriesExhausted)\n"
-        "  why: attempt 1 ended with exit code 1 (1 of at most 0 application failures)\n"
+        "  why: attempt 1 ended with exit code 1 (application failure 1; 0 are tried again)\n"
         "  to do: the end of its log says why: "
         f"{run.played.store}/datasets/clips/logs/attempt-1.log; mend it, `assay run` again"
     )

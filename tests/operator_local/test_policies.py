@@ -100,7 +100,8 @@ def test_a_failure_is_told_with_its_budget() -> None:
     failure = current_failure([ended(3, -9)], Retry(infrastructure=5))
     assert failure is not None
     assert (
-        failure.text == "attempt 3 was killed by SIGKILL (1 of at most 5 infrastructure failures)"
+        failure.text
+        == "attempt 3 was killed by SIGKILL (infrastructure failure 1; 5 are tried again)"
     )
     assert describe_exit(-99) == "was killed by signal 99"
 

@@ -108,7 +108,7 @@ def test_a_retry_has_a_new_number_and_is_told(nothing_done: Observed) -> None:
     decision = decide(observed, CLIPS)
     assert decision.requeue_after == 0.5
     assert [event.message for event in decision.events] == [
-        "attempt 7 was killed by SIGKILL (1 of at most 5 infrastructure failures); trying again"
+        "attempt 7 was killed by SIGKILL (infrastructure failure 1; 5 are tried again)"
     ]
     (workload,) = decide(replace(observed, now_seconds=101.0), CLIPS).apply
     assert workload.attempt == 8
@@ -150,7 +150,7 @@ def test_a_server_that_is_not_ready_in_time_is_stopped_and_has_failed(
         "Failed",
         "RetriesExhausted",
         "attempt 1 was not ready within spec.startTimeoutSeconds "
-        "(1 of at most 0 application failures)",
+        "(application failure 1; 0 are tried again)",
     )
     assert story(gone, FOUNDATION)[2] == "RewardModel/judge has failed; mend that first"
 

@@ -46,8 +46,7 @@ class Failure:
         how = f"attempt {self.attempt.number} {self._how}"
         if self.failure_class is FailureClass.INPUT:
             return f"{how}: its input is wrong; see the log, mend that, run again"
-        budget = f"{self.count} of at most {self.budget} {self.failure_class} failures"
-        return f"{how} ({budget})"
+        return f"{how} ({self.failure_class} failure {self.count}; {self.budget} are tried again)"
 
     @property
     def _how(self) -> str:

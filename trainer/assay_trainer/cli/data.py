@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from assay_api import Dataset
     from assay_data.dataset import ClipDataset
 
@@ -77,6 +79,45 @@ def ingest(  # noqa: PLR0913  (options of a command)
 
 
 @data_app.command()
+def build(
+    orders: Annotated[Path, typer.Argument(help="Orders, as the operator wrote them.")],
+) -> None:
+    """Make the dataset of a Dataset resource: the container's entry point.
+
+    Raises:
+        InvalidInput: the file holds no orders, or the source cannot become a dataset.
+    """
+    from pydantic import ValidationError
+
+    from assay_api import InvalidInput, ResolvedDatasetJob
+    from assay_data.job import run_dataset_job
+
+    try:
+        job = ResolvedDatasetJob.model_validate_json(orders.read_text())
+    except (OSError, ValidationError) as error:
+        raise InvalidInput(f"{orders}: no orders of a dataset: {error}") from error
+    run_dataset_job(job, _progress_file(job.output))
+
+
+def _progress_file(output: str) -> "Callable[[int, int], None]":
+    """Return a function that keeps the store's progress.json up to date, once a second."""
+    import time
+
+    from assay_data.store import open_store
+    from assay_trainer.metrics_log import write_progress
+
+    store, last = open_store(output), time.monotonic()
+
+    def note(done: int, total: int) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last >= 1:
+            last = time.monotonic()
+            write_progress(store, done, total, "videos", {})
+
+    return note
+
+
+@data_app.command()
 def show(
     url: Annotated[str, typer.Argument(help="Folder or file:// URL of a dataset.")],
     contact_sheet: Annotated[
@@ -121,10 +162,13 @@ def render(
     seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
 ) -> None:
     """Write synthetic videos, in the folders that `ingest` reads."""
+    from assay_api import InvalidInput
     from assay_data.job import num_workers
     from assay_data.progress import report_progress
     from assay_data.synthetic import write_synthetic
 
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidInput(f"OUT {out} is not an empty folder: choose another, or delete it first")
     source = _dataset({"source": {"synthetic": {"numVideos": videos, "seed": seed}}}).spec.source
     assert source.synthetic is not None
     write_synthetic(source.synthetic, out, num_workers(), report_progress("videos"))

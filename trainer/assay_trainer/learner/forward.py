@@ -6,7 +6,9 @@ Axes used in this file:
     hidden  width of the text model
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -68,7 +70,7 @@ class RowScorer(nn.Module):
     def forward(self, batch: MicroBatch) -> CompletionLogprobs:
         """Score the completions of a micro-batch."""
         qwen = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        features = [self._features(qwen, visual) for visual in batch.visuals]
+        features = self._features(qwen, batch.visuals)
         rows = [tensor for row in batch.visual_of_row for tensor in features[row]]
         kind = batch.visuals[0].kind
         hidden = qwen.model(
@@ -83,16 +85,23 @@ class RowScorer(nn.Module):
         return self._score(qwen.lm_head, hidden.gather(1, wanted), batch)
 
     def _features(
-        self, qwen: Qwen2_5_VLForConditionalGeneration, visual: Visual
-    ) -> tuple[Tensor, ...]:
+        self, qwen: Qwen2_5_VLForConditionalGeneration, visuals: Sequence[Visual]
+    ) -> list[tuple[Tensor, ...]]:
+        """Run the vision tower once over all clips; return each clip's features, per medium."""
         trained = any(p.requires_grad for p in qwen.model.visual.parameters())
         encode = (
             qwen.model.get_video_features
-            if visual.kind == "video"
+            if visuals[0].kind == "video"
             else qwen.model.get_image_features
         )
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            return tuple(encode(visual.pixel_values, visual.grid_thw).pooler_output)
+            encoded = iter(
+                encode(
+                    torch.cat([visual.pixel_values for visual in visuals]),
+                    torch.cat([visual.grid_thw for visual in visuals]),
+                ).pooler_output
+            )
+        return [tuple(islice(encoded, len(visual.grid_thw))) for visual in visuals]
 
     def _score(
         self, lm_head: nn.Module, hidden: Float[Tensor, "batch out hidden"], batch: MicroBatch

@@ -16,6 +16,8 @@ def ray_cluster(num_workers: int) -> Iterator[None]:
     ray.init(
         address=address or "local",
         logging_level="ERROR",
+        # Ray Train's own helpers warn every second that there is no dashboard.
+        logging_config=ray.LoggingConfig(log_level="ERROR"),
         runtime_env=_worker_environment(),
         **local,
     )

@@ -1,0 +1,139 @@
+# `make demo` runs the whole recipe on this machine, `make test` proves that everything works.
+# Both set up .venv first; a set-up that is done is not done again. `make help` lists the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help setup lock check test demo clean
+
+PYTHON ?= python3
+ACCELERATOR ?= cpu
+STORE ?= demo-store
+SEED ?= 0
+VIDEOS ?=
+DEMO_FLAGS ?=
+export VIDEOS STORE
+
+UV_VERSION := 0.13.9
+UV := .venv/bin/uv
+ASSAY := .venv/bin/assay
+RECIPE := manifests/recipes/busterx-plusplus
+LOCK := constraints/$(ACCELERATOR).txt
+
+quoted = '$(subst ','\'',$(1))'
+
+ifeq ($(wildcard $(LOCK)),)
+$(error ACCELERATOR=$(ACCELERATOR): must be cpu or gpu)
+endif
+ifneq ($(VIDEOS),)
+MISSING := $(shell for class in real fake; do test -d $(call quoted,$(VIDEOS))/$$class || echo $$class/; done)
+ifneq ($(MISSING),)
+$(error VIDEOS=$(VIDEOS): no $(MISSING) in it; name a folder that holds real/ and fake/ with videos)
+endif
+endif
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+# ---------------------------------------------------------------------------------- set-up
+
+# What an environment depends on: this folder, the Python, the packages, the project's metadata.
+IDENTITY := $(shell (pwd; $(PYTHON) -V; cat $(LOCK) pyproject.toml) 2>/dev/null | sha256sum | cut -c 1-16)
+STAMP := .venv/assay-$(ACCELERATOR)-$(IDENTITY)
+
+setup: $(STAMP) ## Make .venv; ACCELERATOR=gpu: with vLLM's GPU build.
+
+# Always from nothing, so that an interrupted set-up leaves no trace: uv's cache makes it quick.
+$(STAMP):
+	@echo "set-up: packages of $(LOCK) into .venv (the first time: a few GB, some minutes)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+	  echo "$(PYTHON) is missing or older than 3.11: install Python 3.11 or newer, or name one:" \
+	    "make setup PYTHON=python3.12" >&2
+	  exit 1
+	}
+	rm -rf .venv
+	$(PYTHON) -m venv .venv || {
+	  echo "$(PYTHON) can't make virtual environments: install its venv module" \
+	    "(Debian: python3-venv), or name another: make setup PYTHON=python3.12" >&2
+	  exit 1
+	}
+	pip=".venv/bin/python -m pip --disable-pip-version-check"
+	$$pip install --quiet uv==$(UV_VERSION)
+	# A mirror or certificate that pip is told of holds for uv too.
+	index=$${PIP_INDEX_URL:-$$($$pip config get global.index-url 2>/dev/null || true)}
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi
+	if [ -n "$${PIP_CERT:-}" ]; then export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; fi
+	export UV_HTTP_TIMEOUT=$${UV_HTTP_TIMEOUT:-300} UV_LINK_MODE=$${UV_LINK_MODE:-hardlink}
+	export VIRTUAL_ENV="$(CURDIR)/.venv"
+	quiet=; test -t 2 || quiet=--quiet
+	$(UV) pip install $$quiet --no-deps -r $(LOCK)
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+	echo "set-up: done"
+
+# A list for Python 3.12 holds on 3.11 too: it has one package more, for what 3.12 left out.
+COMPILE = $(UV) pip compile pyproject.toml --quiet --python-version 3.12 --extra trainer --extra dev \
+	--constraint constraints/pins.txt --override constraints/overrides.txt \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+lock: setup ## Resolve constraints/*.txt anew from pyproject.toml and constraints/pins.txt.
+	@echo "lock: newest versions that fit constraints/pins.txt"
+	$(COMPILE) --upgrade --extra cpu --output-file constraints/cpu.txt
+	$(COMPILE) --upgrade --extra gpu --constraint constraints/cpu.txt --output-file constraints/gpu.txt
+
+# ----------------------------------------------------------------------------------- tests
+
+check: setup ## Format, lint, types, imports, layout: under two minutes.
+	@echo "check: format and lint"
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	echo "check: types"
+	.venv/bin/mypy --no-error-summary
+	echo "check: import directions"
+	report=$$(.venv/bin/lint-imports --no-logo) || { echo "$$report"; exit 1; }
+	echo "check: layout, constraints, manifests, documents"
+	.venv/bin/python -m pytest tests/repository --quiet
+
+test: check ## Everything that check does, and every test.
+	@echo "test: every test, against the real components"
+	.venv/bin/python -m pytest --ignore=tests/repository --durations=15
+
+# ------------------------------------------------------------------------------------ demo
+
+# What `make demo` adds to the recipe with VIDEOS: the dataset, and who learns from it.
+OWN_STAGES := TrainingStage/foundation TrainingStage/fusion TrainingStage/advanced Evaluation/held-out
+
+demo: setup ## The whole recipe on a tiny model. VIDEOS=DIR SEED=0 STORE=demo-store DEMO_FLAGS=...
+	@store=$$(realpath -m -- "$$STORE")
+	arguments=(-f $(RECIPE)/tiny --store "$$store" --set spec.seed=$(SEED))
+	if [ -n "$$VIDEOS" ]; then
+	  videos=$$(realpath -- "$$VIDEOS")
+	  # Within YAML's single quotes, a path may hold anything.
+	  uri="'$${videos//\'/\'\'}'"
+	  arguments+=(-f $(RECIPE)/own-videos --set "Dataset/own-videos.spec.source.folder.uri=$$uri")
+	  for user in $(OWN_STAGES); do arguments+=(--set "$$user.spec.dataset=own-videos"); done
+	fi
+	first() { find "$$1" -type f ! -name '.*' | sort | sed -n 1p; }
+	verdicts() {
+	  echo "demo: the trained detector on a fake and a real video out of $$1"
+	  $(ASSAY) detect "$$(first "$$1/fake")" "$$(first "$$1/real")" \
+	    --model "$$store/stages/advanced/model" --max-tokens 64
+	}
+	echo "demo: videos, base model, foundation RL, judge, fusion, advanced RL, evaluation"
+	echo "demo: everything goes to $$store; if it is interrupted, the same command goes on"
+	$(ASSAY) run "$${arguments[@]}" $(DEMO_FLAGS)
+	fresh="$$store-fresh"
+	rm -rf -- "$$fresh"
+	$(ASSAY) data render "$$fresh" --videos 8 --seed $$(($(SEED) + 1000))
+	verdicts "$$fresh"
+	if [ -n "$$VIDEOS" ]; then verdicts "$$videos"; fi
+	echo "demo: the report, one page with curves, samples and evaluation"
+	$(ASSAY) report "$$store" --out "$$store/report.html"
+
+clean: ## Remove what was made here: .venv, caches, the demo's store.
+	@echo "clean: .venv, caches, demo-store"
+	rm -rf .venv demo-store demo-store-fresh dist .mypy_cache .pytest_cache .ruff_cache \
+	  .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
