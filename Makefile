@@ -65,7 +65,7 @@ $(STAMP):
 	index=$${PIP_INDEX_URL:-$$($$pip config get global.index-url 2>/dev/null || true)}
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi
 	if [ -n "$${PIP_CERT:-}" ]; then export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; fi
-	export UV_HTTP_TIMEOUT=$${UV_HTTP_TIMEOUT:-300} UV_LINK_MODE=$${UV_LINK_MODE:-hardlink}
+	export UV_HTTP_TIMEOUT=$${UV_HTTP_TIMEOUT:-300}
 	export VIRTUAL_ENV="$(CURDIR)/.venv"
 	quiet=; test -t 2 || quiet=--quiet
 	$(UV) pip install $$quiet --no-deps -r $(LOCK)

@@ -1,8 +1,9 @@
 """Texts that teach a tiny model to see, to use the answer format, and to judge.
 
-A synthetic clip knows what is in it. From that, lessons are written: a description with an answer
-drawn at random (so that the model can see and obey the format, and has no skill at the task: that
-is left for RL to find), and descriptions with mistakes together with the score a judge should give.
+A synthetic clip knows what is in it. From that, lessons are written: descriptions with an answer
+that is right once and wrong once, so that the model can see and keep to the format, and has no
+skill at the task, which is left for RL to find; and descriptions with mistakes, each with the score
+that a judge should give.
 """
 
 import random
@@ -46,21 +47,21 @@ def surface_sentences(seen: Attributes) -> str:
 
 
 def lessons(seen: Attributes, rng: random.Random) -> tuple[Example, ...]:
-    """Write the lessons of one clip: two descriptions and two judgements."""
-    return (describe(seen, rng), describe(seen, rng), judge(seen, rng), judge(seen, rng))
+    """Write the lessons of one clip: two descriptions, one for each answer, and two judgements."""
+    descriptions = [describe(seen, answer, rng) for answer in rng.sample("AB", 2)]
+    return (*descriptions, judge(seen, rng), judge(seen, rng))
 
 
-def describe(seen: Attributes, rng: random.Random) -> Example:
-    """Describe the clip, half of the time without its object; then answer at random."""
+def describe(seen: Attributes, answer: str, rng: random.Random) -> Example:
+    """Describe the clip, half of the time without its object; then answer as told."""
     sentences = [object_sentence(seen)] if rng.random() < 0.5 else []
     sentences.append(surface_sentences(seen))
-    answer = rng.choice("AB")
     response = f"<think>{' '.join(sentences)}</think><answer>{answer}</answer>"
     return Example(task="Describe", prompt="", response=response)
 
 
 def judge(seen: Attributes, rng: random.Random) -> Example:
-    """Score a description with mistakes: 0.4 for the object, 0.3 each for texture and light."""
+    """Score a description with mistakes: 0.3 each for object, texture and light; none is perfect."""
     told = replace(
         seen,
         texture=rng.choice(TEXTURES) if rng.random() < 0.5 else seen.texture,
@@ -70,7 +71,7 @@ def judge(seen: Attributes, rng: random.Random) -> Example:
     sentences = [surface_sentences(told)]
     if rng.random() < 0.5:
         sentences.insert(0, object_sentence(told))
-        tenths += 4
+        tenths += 3
     if rng.random() < 0.1:
         sentences, tenths = [], 0
     answer = rng.choice("AB")

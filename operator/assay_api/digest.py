@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from assay_api.evaluation import EvaluationSpec
+from assay_api.resolved import ResolvedStageJob
 from assay_api.stage import TrainingStageSpec
 
 
@@ -54,6 +55,16 @@ def stage_digest(spec: TrainingStageSpec, model: str | None, dataset: str) -> st
         dataset: digest of the dataset.
     """
     return sha256_of({"spec": stage_identity(spec), "model": model, "dataset": dataset})
+
+
+def stage_job_digest(job: ResolvedStageJob, dataset: str) -> str:
+    """Return the `specDigest` of the stage that a job runs.
+
+    Args:
+        job: the orders; they hold the digest of the model.
+        dataset: digest of the dataset.
+    """
+    return stage_digest(job.stage.spec, job.model.digest if job.model else None, dataset)
 
 
 def evaluation_digest(spec: EvaluationSpec, model: str | None, dataset: str) -> str:

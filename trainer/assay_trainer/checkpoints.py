@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from assay_api import InvalidInput
 from assay_data.store import Store
 from assay_trainer.learner.deepspeed_engine import Learner
 
@@ -33,20 +34,36 @@ class Position:
 class Checkpoints:
     """The checkpoints in a stage's folder."""
 
-    def __init__(self, store: Store, learner: Learner, *, keep: int) -> None:
-        """Save and load the state of `learner` under `store`; the newest `keep` stay."""
+    def __init__(self, store: Store, learner: Learner, *, identity: str, keep: int) -> None:
+        """Save and load the state of `learner` under `store`; the newest `keep` stay.
+
+        `identity` is the digest of what the stage trains from what; a checkpoint of another one
+        is not gone on from.
+        """
         self._store = store
         self._learner = learner
+        self._identity = identity
         self._keep = keep
 
     def resume(self) -> Position:
-        """Load the newest checkpoint; without one, the position is the start."""
+        """Load the newest checkpoint; without one, the position is the start.
+
+        Raises:
+            InvalidInput: the checkpoints are those of a stage with another spec or other inputs.
+        """
         names = self._published()
         if not names:
             return Position(step=0, policy_version=0, cursor=0)
         folder = self._store.fetch(f"{_FOLDER}/{names[-1]}")
+        saved = json.loads((folder / "position.json").read_text())
+        if saved.pop("identity") != self._identity:
+            raise InvalidInput(
+                f"{self._store.url}: the stage was begun with another spec or other inputs and "
+                f"stopped at step {saved['step']}; go back to that spec, give another name or "
+                f"store, or delete {self._store.url} to begin again"
+            )
         self._learner.load(folder)
-        return Position(**json.loads((folder / "position.json").read_text()))
+        return Position(**saved)
 
     def save(self, position: Position) -> None:
         """Publish the learner's state with its position; drop checkpoints that are too old."""
@@ -54,7 +71,9 @@ class Checkpoints:
             self._learner.save(folder)
             self._learner.barrier()
             if self._learner.rank == 0:
-                (folder / "position.json").write_text(json.dumps(asdict(position)))
+                (folder / "position.json").write_text(
+                    json.dumps({**asdict(position), "identity": self._identity})
+                )
                 self._store.publish(folder, f"{_FOLDER}/step-{position.step:06d}")
                 for name in self._published()[: -self._keep]:
                     self._store.delete(f"{_FOLDER}/{name}")

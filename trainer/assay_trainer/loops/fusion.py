@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 
 from assay_api import EngineError, ResolvedStageJob, Split, ThinkingMode
+from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.answers import LETTERS, parse_answer
@@ -38,9 +39,11 @@ def collect(job: ResolvedStageJob) -> None:
     """
     store, spec = open_store(job.output), job.stage.spec
     assert spec.fusion is not None
-    if store.exists(COLLECTED):
+    dataset = ClipDataset.open(open_store(job.dataset))
+    identity = stage_job_digest(job, dataset.digest)
+    if store.exists(COLLECTED) and json.loads(store.read(COLLECTED))["identity"] == identity:
         return
-    rows = ClipDataset.open(open_store(job.dataset)).rows(Split.TRAIN)
+    rows = dataset.rows(Split.TRAIN)
     prompts = [prompt_item(row, spec.prompt, ThinkingMode.THINK) for row in rows]
     with ray_cluster(spec.placement.rollouts):
         pool = start_pool(job, max_completion_tokens=spec.fusion.max_completion_tokens, lora=None)
@@ -62,7 +65,8 @@ def collect(job: ResolvedStageJob) -> None:
     ]
     chosen = choose(sampled, spec.fusion.max_examples // 2, spec.seed)
     pairs = [{"row_id": prompt.row_id, "text": rollout.text} for prompt, rollout in chosen]
-    store.write(COLLECTED, json.dumps(pairs, indent=1).encode())
+    collected = {"identity": identity, "samples": pairs}
+    store.write(COLLECTED, json.dumps(collected, indent=1).encode())
 
 
 def choose(
@@ -94,7 +98,7 @@ def choose(
 
 def both_modes(job: ResolvedStageJob) -> list[SftExample]:
     """Return the collected samples as examples, each in think and in no-think form."""
-    pairs = json.loads(open_store(job.output).read(COLLECTED))
+    pairs = json.loads(open_store(job.output).read(COLLECTED))["samples"]
     asked = {mode: detection_prompt(job.stage.spec.prompt, mode)[0] for mode in ThinkingMode}
     examples = []
     for pair in pairs:

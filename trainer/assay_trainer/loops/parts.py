@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from assay_api import FramePlan, ResolvedStageJob, TrainingStage
+from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import Store, open_store
 from assay_trainer.chat import END, judge_prompt
+from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.learner.batch import Completion, MicroBatch, collate
 from assay_trainer.learner.deepspeed_engine import Learner
 from assay_trainer.learner.forward import RowScorer
@@ -46,6 +48,15 @@ class StageParts:
     def encode(self, text: str, row_id: str) -> EncodedPrompt:
         """Encode a prompt about a row, its clip as a video."""
         return self.encoder.encode(text, self.clip(row_id))
+
+    def checkpoints(self) -> Checkpoints:
+        """Return the stage's checkpoints."""
+        return Checkpoints(
+            self.store,
+            self.learner,
+            identity=stage_job_digest(self.job, self.dataset.digest),
+            keep=self.stage.spec.checkpoint.keep,
+        )
 
     def publish_model(self) -> None:
         """Publish the trained model as the stage's result."""

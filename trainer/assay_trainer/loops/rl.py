@@ -16,7 +16,7 @@ from assay_trainer.algorithms.dynamic_sampling import (
     keep_mixed,
     prompts_to_draw,
 )
-from assay_trainer.checkpoints import Checkpoints, Position
+from assay_trainer.checkpoints import Position
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import PromptStream
@@ -60,7 +60,7 @@ class RlLoop:
         self._parts, self._rl, self._leader = parts, spec.rl, leader
         self._prompts = prompts
         self._learner = parts.learner
-        self._checkpoints = Checkpoints(parts.store, parts.learner, keep=spec.checkpoint.keep)
+        self._checkpoints = parts.checkpoints()
         self._every = spec.checkpoint.every
         self._recorder = Recorder(parts.store, total_steps=self._rl.steps, leads=leader is not None)
         self._clock = Clock()

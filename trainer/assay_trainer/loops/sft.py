@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from assay_trainer.checkpoints import Checkpoints, Position
+from assay_trainer.checkpoints import Position
 from assay_trainer.learner.batch import Completion
 from assay_trainer.learner.deepspeed_engine import Update
 from assay_trainer.learner.forward import CompletionLogprobs
@@ -27,7 +27,7 @@ class SftExample:
 def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step: int) -> None:
     """Train on the examples, from the newest checkpoint on, to the stage's last step."""
     spec = parts.stage.spec
-    checkpoints = Checkpoints(parts.store, parts.learner, keep=spec.checkpoint.keep)
+    checkpoints = parts.checkpoints()
     recorder = Recorder(parts.store, total_steps=spec.total_steps, leads=parts.learner.rank == 0)
     stream = ShuffledStream(examples, spec.seed)
     position = checkpoints.resume()

@@ -3,7 +3,7 @@
 import os
 
 from assay_api import Completion, ResolvedStageJob
-from assay_api.digest import stage_digest
+from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import Store, open_store
 from assay_trainer.metrics_log import read_metrics
@@ -40,9 +40,8 @@ def run_stage_job(job: ResolvedStageJob) -> None:
 
 def _complete(job: ResolvedStageJob, store: Store) -> None:
     dataset = ClipDataset.open(open_store(job.dataset))
-    model_digest = job.model.digest if job.model else None
     completion = Completion(
-        spec_digest=stage_digest(job.stage.spec, model_digest, dataset.digest),
+        spec_digest=stage_job_digest(job, dataset.digest),
         digest=store.digest(RESULT),
         result=RESULT,
         summary=_summary(read_metrics(store)),
