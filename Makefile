@@ -102,18 +102,20 @@ test: check ## Everything that check does, and every test.
 
 # ------------------------------------------------------------------------------------ demo
 
-# What `make demo` adds to the recipe with VIDEOS: the dataset, and who learns from it.
-OWN_STAGES := TrainingStage/foundation TrainingStage/fusion TrainingStage/advanced Evaluation/held-out
+STAGES := base foundation judge-training fusion advanced
+# With VIDEOS, these use the dataset own-videos; base model and judge stay with the synthetic one.
+USERS_OF_VIDEOS := TrainingStage/foundation TrainingStage/fusion TrainingStage/advanced Evaluation/held-out
 
 demo: setup ## The whole recipe on a tiny model. VIDEOS=DIR SEED=0 STORE=demo-store DEMO_FLAGS=...
 	@store=$$(realpath -m -- "$$STORE")
-	arguments=(-f $(RECIPE)/tiny --store "$$store" --set spec.seed=$(SEED))
+	arguments=(-f $(RECIPE)/tiny --store "$$store")
+	for stage in $(STAGES); do arguments+=(--set "TrainingStage/$$stage.spec.seed=$(SEED)"); done
 	if [ -n "$$VIDEOS" ]; then
 	  videos=$$(realpath -- "$$VIDEOS")
 	  # Within YAML's single quotes, a path may hold anything.
 	  uri="'$${videos//\'/\'\'}'"
 	  arguments+=(-f $(RECIPE)/own-videos --set "Dataset/own-videos.spec.source.folder.uri=$$uri")
-	  for user in $(OWN_STAGES); do arguments+=(--set "$$user.spec.dataset=own-videos"); done
+	  for user in $(USERS_OF_VIDEOS); do arguments+=(--set "$$user.spec.dataset=own-videos"); done
 	fi
 	first() { find "$$1" -type f ! -name '.*' | sort | sed -n 1p; }
 	verdicts() {

@@ -244,6 +244,12 @@ class TrainingStageSpec(Model):
         check_exactly_one(self, ("sft", "rl", "fusion"))
         if (self.rl is not None) != bool(self.rewards):
             raise ValueError("rewards belong to, and are required by, the method rl")
+        batch = self.sft or self.fusion
+        if batch is not None and batch.examples_per_step % self.placement.learners:
+            raise ValueError(
+                f"examplesPerStep ({batch.examples_per_step}) must be a multiple of "
+                f"placement.learners ({self.placement.learners})"
+            )
         types = [reward.type.value for reward in self.rewards]
         if len(set(types)) != len(types):
             raise ValueError(f"rewards: each type once, found {', '.join(types)}")

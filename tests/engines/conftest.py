@@ -189,3 +189,11 @@ def make_parts(orders: Orders, tmp_path: Path) -> Iterator[Callable[..., StagePa
     yield build
     os.environ.clear()
     os.environ.update(before)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Every test here runs engines, whose imports warn of torch's own deprecations."""
+    item.add_marker(pytest.mark.engine)
+    item.add_marker(
+        pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+    )

@@ -16,10 +16,25 @@ A worked example, one prompt with two rollouts of which one was right::
 
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import UInt8
+
 from assay_api import ThinkingMode
 
 REAL, FAKE = "real", "fake"
 """Labels. Positive is fake. In the multiple-choice answer A is real and B is fake."""
+
+
+Frames = UInt8[np.ndarray, "frame height width 3"]
+"""Frames of one clip, RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Sampled frames and how many of them make a second."""
+
+    frames: Frames
+    fps: float
 
 
 @dataclass(frozen=True, slots=True)

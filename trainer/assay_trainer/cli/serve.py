@@ -21,8 +21,7 @@ def serve_command(
     import tempfile
 
     from assay_trainer.chat import CHAT_TEMPLATE
-    from assay_trainer.models.policy import check_model_folder
-    from assay_trainer.models.published import model_folder
+    from assay_trainer.models.published import check_model_folder, model_folder
 
     folder = model_folder(model)
     check_model_folder(folder)

@@ -11,10 +11,8 @@ from assay_api import ThinkingMode
 from assay_data.frames import visual_tokens
 from assay_trainer.answers import LETTERS, Parsed, parse_answer
 from assay_trainer.chat import detection_prompt
-from assay_trainer.models.inputs import Clip
-from assay_trainer.models.policy import check_model_folder
-from assay_trainer.models.published import model_card
-from assay_trainer.records import FAKE
+from assay_trainer.models.published import check_model_folder, model_card
+from assay_trainer.records import FAKE, Clip
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, Sampler, SampleRequest, SamplingPlan
 

@@ -15,8 +15,8 @@ from assay_trainer.evaluation.metrics import Answer, summarise
 from assay_trainer.evaluation.summary import EvaluationResult, Summary, to_json
 from assay_trainer.loops.validation import held_out_sample
 from assay_trainer.metrics_log import write_progress
-from assay_trainer.models.inputs import Clip
 from assay_trainer.models.published import model_folder
+from assay_trainer.records import Clip
 
 _CLIPS_AT_A_TIME = 64
 

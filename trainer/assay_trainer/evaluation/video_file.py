@@ -7,7 +7,7 @@ import numpy as np
 from assay_api import FramePlan, InvalidInput
 from assay_data.dataset import decode_jpeg
 from assay_data.prepare import Unusable, VideoTask, prepare_video
-from assay_trainer.models.inputs import Clip
+from assay_trainer.records import Clip
 
 
 def clip_of(path: Path, plan: FramePlan) -> Clip:

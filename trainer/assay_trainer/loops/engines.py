@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import ray
-from transformers import AutoProcessor
+from tokenizers import Tokenizer
 
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_api.stage import Lora
@@ -12,8 +12,7 @@ from assay_data.dataset import ClipDataset
 from assay_data.frames import visual_tokens
 from assay_data.store import open_store
 from assay_trainer.chat import detection_prompt
-from assay_trainer.models.policy import check_model_folder
-from assay_trainer.models.published import model_folder
+from assay_trainer.models.published import check_model_folder, model_folder
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.pool import PoolConfig, RolloutPool
 
@@ -57,8 +56,8 @@ def start_pool(
 
 def _longest_prompt(folder: Path, job: ResolvedStageJob) -> int:
     """Return the length in tokens of the longest prompt of the stage."""
-    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = [detection_prompt(job.stage.spec.prompt, mode)[0] for mode in ThinkingMode]
     rows = ClipDataset.open(open_store(job.dataset)).rows()
     visual = max(visual_tokens(len(r.timestamps_seconds), r.width, r.height) for r in rows)
-    return visual + max(len(tokenizer(text)["input_ids"]) for text in texts)
+    return visual + max(len(tokenizer.encode(text).ids) for text in texts)

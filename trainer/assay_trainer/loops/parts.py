@@ -18,10 +18,11 @@ from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.learner.batch import Completion, MicroBatch, collate
 from assay_trainer.learner.deepspeed_engine import Learner
 from assay_trainer.learner.forward import RowScorer
-from assay_trainer.models.inputs import Clip, EncodedPrompt, PromptEncoder, visual_token_ids
+from assay_trainer.models.inputs import EncodedPrompt, PromptEncoder, visual_token_ids
 from assay_trainer.models.policy import Policy, load_policy
-from assay_trainer.models.published import RESULT, ModelCard, model_folder, publish_model
+from assay_trainer.models.published import CARD, RESULT, ModelCard, model_folder
 from assay_trainer.models.scratch import make_scratch_model
+from assay_trainer.records import Clip
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,11 @@ class StageParts:
         """Publish the trained model as the stage's result."""
         frames = FramePlan.model_validate(self.dataset.info["spec"]["frames"])
         card = ModelCard(prompt=self.stage.spec.prompt, frames=frames)
-        publish_model(self.policy, card, self.store, RESULT)
+        with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
+            folder = Path(scratch)
+            self.policy.save(folder)
+            (folder / CARD).write_text(card.model_dump_json(by_alias=True, indent=1))
+            self.store.publish(folder, RESULT)
 
     def micro_batches(self, completions: Sequence[Completion]) -> list[MicroBatch]:
         """Cut completions into micro-batches, in order."""

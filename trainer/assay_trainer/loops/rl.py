@@ -1,4 +1,4 @@
-"""Reinforcement learning with DAPO: a step is collect -> learn -> sync -> validate -> save.
+"""RL with DAPO: a step is collect -> learn -> sync -> validate -> record -> save.
 
 Every learner process runs this loop. The one that leads also samples and scores, and tells the
 others what to learn from; each learns from its share.
@@ -77,8 +77,8 @@ class RlLoop:
             position = replace(position, policy_version=position.policy_version + bool(learned))
             synced = self._sync(position)
             validated = self._validate(position)
-            self._save(position)
             self._record(batch, batch.metrics, learned, synced, validated)
+            self._save(position)
 
     def _collect(self, position: Position) -> tuple[Position, Batch]:
         """Sample and score groups until enough are neither all right nor all wrong."""
@@ -92,7 +92,7 @@ class RlLoop:
         assert self._leader is not None
         groups: tuple[ScoredGroup, ...] = ()
         seen: list[ScoredGroup] = []
-        acceptance, cursor, num_rounds = Acceptance(), position.cursor, 0
+        acceptance, cursor, num_rounds, num_abstained = Acceptance(), position.cursor, 0, 0
         while count := prompts_to_draw(
             acceptance,
             num_wanted=self._rl.prompts_per_step,
@@ -103,10 +103,12 @@ class RlLoop:
             scored = self._leader.collector.collect(prompts, cursor, self._clock)
             cursor, num_rounds = cursor + count, num_rounds + 1
             acceptance += count_acceptance(scored.groups, len(scored.failures))
+            num_abstained += len(scored.abstentions)
             seen += scored.groups
             groups += keep_mixed(scored.groups)
         kept = groups[: self._rl.prompts_per_step]
-        return cursor, Batch(position.step + 1, kept, _metrics_of(seen, acceptance))
+        metrics = _metrics_of(seen, acceptance) | {"judge/abstained_groups": float(num_abstained)}
+        return cursor, Batch(position.step + 1, kept, metrics)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Take one optimiser step; without a usable group none is taken."""
@@ -159,6 +161,7 @@ def _metrics_of(scored: Sequence[ScoredGroup], acceptance: Acceptance) -> dict[s
     metrics = {
         "sampling/acceptance": acceptance.rate,
         "sampling/groups": float(acceptance.num_sampled),
+        "sampling/failed_groups": float(acceptance.num_failed),
         "reward/mean": fmean(rewards),
         "accuracy/sampled": fmean(correct),
         "length/mean_tokens": fmean(lengths),

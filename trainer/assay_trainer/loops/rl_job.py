@@ -1,16 +1,14 @@
-"""An RL stage on Ray: learner processes by Ray Train, each running the RL loop.
+"""An RL stage on Ray: rollout engines in actors, learner processes by Ray Train.
 
 With `RAY_ADDRESS` set (as in a RayJob) the cluster is joined; without, one is started in
 processes of this machine and ended afterwards.
 """
 
-import os
 import tempfile
 from collections.abc import Mapping
+from typing import Any
 
 import ray
-import ray.train
-import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
@@ -21,19 +19,10 @@ from assay_api import (
     InvalidInput,
     JudgeError,
     ResolvedStageJob,
-    Split,
     StoreError,
 )
-from assay_trainer.judge import Judge
 from assay_trainer.loops.engines import start_pool
-from assay_trainer.loops.parts import StageParts, build_parts
-from assay_trainer.loops.prompts import PromptStream, derived_seed, prompt_item
 from assay_trainer.loops.ray_cluster import ray_cluster
-from assay_trainer.loops.rl import Leader, RlLoop
-from assay_trainer.loops.rollouts import Collector
-from assay_trainer.loops.validation import Validator, held_out_sample
-from assay_trainer.loops.weight_sync import WeightSync
-from assay_trainer.rollout.pool import RolloutPool
 
 _MAX_LEARNER_FAILURES = 2
 """Times that Ray Train starts the learners anew; each goes on from the newest checkpoint."""
@@ -49,15 +38,17 @@ def run_rl(job: ResolvedStageJob) -> None:
         InvalidInput: model or dataset are not what the stage needs.
         AssayError: an engine, a judge or the store failed; checkpoints are kept.
     """
-    placement = job.stage.spec.placement
+    spec, placement = job.stage.spec, job.stage.spec.placement
+    assert spec.rl is not None
     with (
         ray_cluster(placement.learners + placement.rollouts + 1),
         tempfile.TemporaryDirectory(prefix="assay-ray-train-") as scratch,
     ):
+        pool = start_pool(job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora)
         on_gpu = ray.cluster_resources().get("GPU", 0) > 0
         trainer = TorchTrainer(
-            _learner_process,
-            train_loop_config={"job": job.model_dump_json(by_alias=True)},
+            _learner,
+            train_loop_config={"job": job.model_dump_json(by_alias=True), "pool": pool},
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=placement.learners, use_gpu=on_gpu),
             run_config=RunConfig(
@@ -83,55 +74,8 @@ def _known(error: WorkerGroupError) -> Exception:
     return EngineError(f"a learner process failed: {error}; the checkpoints are kept")
 
 
-def _learner_process(config: Mapping[str, str]) -> tuple[str, str] | None:
-    """Run one learner process; a lone one returns its error, for it would only be repeated."""
-    job = ResolvedStageJob.model_validate_json(config["job"])
-    context = ray.train.get_context()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    try:
-        _run_loop(job, leads=context.get_world_rank() == 0)
-    except (InvalidInput, AssayError) as error:
-        if context.get_world_size() > 1:
-            raise
-        return type(error).__name__, str(error)
-    return None
+def _learner(config: dict[str, Any]) -> tuple[str, str] | None:
+    # Only the learners load torch's and DeepSpeed's half of the trainer.
+    from assay_trainer.loops.rl_learner import run_learner
 
-
-def _run_loop(job: ResolvedStageJob, *, leads: bool) -> None:
-    spec = job.stage.spec
-    assert spec.rl is not None and job.model is not None
-    pool = (
-        start_pool(job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora)
-        if leads
-        else None
-    )
-    parts = build_parts(job, temperature=spec.rl.temperature)
-    prompts = PromptStream(
-        parts.dataset.rows(Split.TRAIN), spec.prompt, spec.rl.modes, derived_seed(spec.seed, "rl")
-    )
-    leader = _leader(parts, pool) if pool is not None else None
-    RlLoop(parts, prompts, leader).run()
-    if leads:
-        parts.publish_model()
-
-
-def _leader(parts: StageParts, pool: RolloutPool) -> Leader:
-    spec = parts.stage.spec
-    rl = spec.rl
-    assert rl is not None
-    judges = {judge.name: Judge(judge) for judge in parts.job.judges}
-    for judge in judges.values():
-        judge.check()
-    held_out = parts.dataset.rows(Split.TEST)
-    asked = [
-        prompt_item(row, spec.prompt, mode)
-        for mode in dict.fromkeys(rl.modes)
-        for row in held_out_sample(held_out, rl.validation.max_clips, spec.seed)
-    ]
-    frames = parts.dataset.frames
-    pool.wait_ready()
-    return Leader(
-        Collector(pool, rl, spec.rewards, judges, frames, derived_seed(spec.seed, "sampling")),
-        WeightSync(parts, pool, asked[0], tolerance_nats=rl.logprob_tolerance),
-        Validator(pool, asked, judges, frames, max_tokens=rl.max_completion_tokens),
-    )
+    return run_learner(config)

@@ -7,8 +7,7 @@ from assay_api.stage import Reward, Rl
 from assay_trainer.judge import Judge
 from assay_trainer.loops.prompts import derived_seed
 from assay_trainer.loops.recorder import Clock
-from assay_trainer.models.inputs import Frames
-from assay_trainer.records import PromptItem, RolloutGroup
+from assay_trainer.records import Frames, PromptItem, RolloutGroup
 from assay_trainer.rewards.scoring import Scored, score_groups
 from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 from assay_trainer.rollout.sampler import SamplingPlan

@@ -48,10 +48,10 @@ def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step
             "learning_rate": update.learning_rate,
             "examples_seen": float(position.cursor),
         }
+        recorder.record(position.step, metrics | clock.read())
         if position.step % spec.checkpoint.every == 0 or position.step == spec.total_steps:
             with clock.phase("checkpoint"):
                 checkpoints.save(position)
-        recorder.record(position.step, metrics | clock.read())
 
 
 def learn(parts: StageParts, examples: Sequence[SftExample]) -> tuple[Update, float]:

@@ -12,8 +12,7 @@ from assay_api import ThinkingMode
 from assay_data.dataset import ClipRow
 from assay_trainer.judge import Judge, image_urls
 from assay_trainer.loops.prompts import derived_seed
-from assay_trainer.models.inputs import Frames
-from assay_trainer.records import PromptItem, Rollout
+from assay_trainer.records import Frames, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
 from assay_trainer.rewards.base import Score
 from assay_trainer.rewards.mode_followed import mode_followed_reward

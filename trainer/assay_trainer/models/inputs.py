@@ -9,16 +9,14 @@ Axes used in this file:
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Qwen2_5_VLProcessor
 
 from assay_trainer.chat import shown_frames
 from assay_trainer.models.positions import VisualSpan
-
-Frames = UInt8[np.ndarray, "frame height width 3"]
+from assay_trainer.records import Clip, Frames
 
 VISUAL_TOKENS = (
     "<|vision_start|>",
@@ -27,14 +25,6 @@ VISUAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Sampled frames and how many of them make a second."""
-
-    frames: Frames
-    fps: float
 
 
 @dataclass(frozen=True, slots=True)

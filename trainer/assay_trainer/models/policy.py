@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import Tensor
-from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from assay_api import InvalidInput
 from assay_api.stage import Lora
+from assay_trainer.models.published import check_model_folder
 
 DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16}
 
@@ -74,28 +75,9 @@ def load_policy(
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=DTYPES[precision])
     model.config.use_cache = False
     processor = AutoProcessor.from_pretrained(folder)
-    if lora is not None:
-        model = _adapted(model, lora)
-    model.model.visual.requires_grad_(not freeze_vision_tower and lora is None)
-    return Policy(model, processor)
-
-
-def check_model_folder(folder: Path) -> None:
-    """Raise InvalidInput unless the folder holds a Qwen2.5-VL checkpoint with weights."""
-    remedy = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
-    if not (folder / "config.json").is_file():
-        raise InvalidInput(f"model {folder}: no config.json there; {remedy}")
-    if not any(folder.glob("*.safetensors")):
-        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise InvalidInput(
-            f"model {folder}: no weights (*.safetensors) there, found {found}; {remedy}"
-        )
-    architecture = AutoConfig.from_pretrained(folder).model_type
-    if architecture != "qwen2_5_vl":
-        raise InvalidInput(
-            f"model {folder}: config.json has model_type {architecture!r}, allowed is "
-            f"'qwen2_5_vl'; {remedy}"
-        )
+    model.model.visual.requires_grad_(not freeze_vision_tower)
+    # Adapters freeze all weights of the model itself.
+    return Policy(model if lora is None else _adapted(model, lora), processor)
 
 
 def _adapted(model: Qwen2_5_VLForConditionalGeneration, lora: Lora) -> PeftModel:

@@ -4,19 +4,19 @@ Beside a Hugging Face checkpoint stands `assay.json`: the prompt that the model 
 the frame plan of its dataset. Whoever uses the model asks it in the same way.
 """
 
-import tempfile
+import json
 from pathlib import Path
 
 from pydantic import Field
 
-from assay_api import FramePlan, Model
+from assay_api import FramePlan, InvalidInput, Model
 from assay_api.stage import Prompt
-from assay_data.store import FolderStore, Store, open_store
-from assay_trainer.models.policy import Policy
+from assay_data.store import FolderStore, open_store
 
 RESULT = "model"
 """Folder of the resulting model within a stage's folder."""
-_CARD = "assay.json"
+CARD = "assay.json"
+"""File of the card within a model's folder."""
 
 
 class ModelCard(Model):
@@ -24,15 +24,6 @@ class ModelCard(Model):
 
     prompt: Prompt = Field(default=Prompt(), description="The question about each clip.")
     frames: FramePlan = Field(default=FramePlan(), description="Which frames, at which size.")
-
-
-def publish_model(policy: Policy, card: ModelCard, store: Store, prefix: str) -> str:
-    """Publish a whole Hugging Face checkpoint with its card; return its digest."""
-    with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
-        folder = Path(scratch)
-        policy.save(folder)
-        (folder / _CARD).write_text(card.model_dump_json(by_alias=True, indent=1))
-        return store.publish(folder, prefix)
 
 
 def model_folder(uri: str) -> Path:
@@ -45,5 +36,31 @@ def model_folder(uri: str) -> Path:
 
 def model_card(folder: Path) -> ModelCard:
     """Return the model's card; a model from elsewhere is asked by the defaults."""
-    path = folder / _CARD
+    path = folder / CARD
     return ModelCard.model_validate_json(path.read_text()) if path.is_file() else ModelCard()
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise InvalidInput unless the folder holds a Qwen2.5-VL checkpoint with weights."""
+    remedy = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
+    if not (folder / "config.json").is_file():
+        raise InvalidInput(f"model {folder}: no config.json there; {remedy}")
+    if not any(folder.glob("*.safetensors")):
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise InvalidInput(
+            f"model {folder}: no weights (*.safetensors) there, found {found}; {remedy}"
+        )
+    architecture = _model_type(folder / "config.json")
+    if architecture != "qwen2_5_vl":
+        raise InvalidInput(
+            f"model {folder}: config.json has model_type {architecture!r}, allowed is "
+            f"'qwen2_5_vl'; {remedy}"
+        )
+
+
+def _model_type(config: Path) -> object:
+    try:
+        content = json.loads(config.read_text())
+    except ValueError as error:
+        raise InvalidInput(f"{config}: not JSON ({error}); download the model again") from error
+    return content.get("model_type") if isinstance(content, dict) else None

@@ -6,7 +6,7 @@ again: the seeds belong to the requests, so it draws the same completions.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,15 @@ from torch import Tensor
 from assay_api import EngineError
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
-from assay_trainer.models.inputs import Clip
+from assay_trainer.records import Clip
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
 _MAX_REPLACEMENTS = 3
 """Engines replaced in one call before the stage fails."""
+
+_Call = Callable[[Any], Any]
+"""Starts a remote call on an engine and returns the reference to its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,12 @@ class PoolConfig:
 class _Engine:
     """The actor: a vLLM engine and the dataset that its requests refer to."""
 
-    def __init__(self, config: PoolConfig) -> None:
+    def __init__(
+        self,
+        config: PoolConfig,
+        weights: Mapping[str, Tensor] | None = None,
+        policy_version: int = 0,
+    ) -> None:
         import torch
 
         from assay_trainer.rollout.vllm_engine import VllmSampler
@@ -60,6 +68,8 @@ class _Engine:
         self._dataset = ClipDataset.open(open_store(config.dataset))
         self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
         self._sampler = VllmSampler(config.engine)
+        if weights is not None:
+            self.load(weights, policy_version)
 
     def ready(self) -> int:
         return os.getpid()
@@ -88,12 +98,23 @@ class RolloutPool:
         """Start the engines; `wait_ready` waits for them."""
         self._config = config
         self._actor = ray.remote(num_cpus=1, num_gpus=config.num_gpus_per_engine)(_Engine)
+        self._weights: tuple[Any, ...] = ()
         self._engines = [self._start() for _ in range(config.num_engines)]
-        self._weights: tuple[Any, int] | None = None
 
     def wait_ready(self) -> None:
-        """Wait until every engine has loaded its model."""
-        self._get([engine.ready.remote() for engine in self._engines], "load the model")
+        """Wait until every engine has loaded its model.
+
+        Raises:
+            EngineError: one did not.
+        """
+        references = [engine.ready.remote() for engine in self._engines]
+        try:
+            ray.get(references, timeout=self._config.start_timeout_seconds)
+        except (RayActorError, GetTimeoutError) as error:
+            raise EngineError(
+                f"a rollout engine did not load the model: {error}; look at its log, and at the "
+                "memory that is free"
+            ) from error
 
     def sample(
         self, requests: Sequence[ClipRequest], plan: SamplingPlan
@@ -103,26 +124,31 @@ class RolloutPool:
         Raises:
             EngineError: an engine failed more often than it may be replaced.
         """
-        shares = [list(requests[i :: len(self._engines)]) for i in range(len(self._engines))]
-        pending = [
-            engine.sample.remote(share, plan) if share else None
-            for engine, share in zip(self._engines, shares, strict=True)
-        ]
+        count = min(len(self._engines), len(requests))
+        shares = [list(requests[index::count]) for index in range(count)]
+        answers = self._ask([_sampling(share, plan) for share in shares])
         results: list[tuple[Sample, ...]] = [()] * len(requests)
-        for index, (share, reference) in enumerate(zip(shares, pending, strict=True)):
-            if reference is not None:
-                results[index :: len(shares)] = self._finish(index, share, plan, reference)
+        for index, answer in enumerate(answers):
+            results[index::count] = answer
         return results
 
     def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
-        """Sample from these weights from now on."""
+        """Sample from these weights from now on.
+
+        Raises:
+            EngineError: an engine failed more often than it may be replaced.
+        """
         self._weights = (ray.put(dict(weights)), policy_version)
-        self._get([engine.load.remote(*self._weights) for engine in self._engines], "load weights")
+        self._ask([lambda engine: engine.load.remote(*self._weights)] * len(self._engines))
 
     def each(self, request: ClipRequest, plan: SamplingPlan) -> list[Sample]:
-        """Ask every engine the same, for comparing them."""
-        references = [engine.sample.remote([request], plan) for engine in self._engines]
-        return [answer[0][0] for answer in self._get(references, "answer the canary")]
+        """Ask every engine the same, for comparing them.
+
+        Raises:
+            EngineError: an engine failed more often than it may be replaced.
+        """
+        answers = self._ask([_sampling([request], plan)] * len(self._engines))
+        return [answer[0][0] for answer in answers]
 
     def close(self) -> None:
         """End the engines."""
@@ -130,36 +156,31 @@ class RolloutPool:
             ray.kill(engine)
 
     def _start(self) -> Any:
-        return self._actor.remote(self._config)
+        return self._actor.remote(self._config, *self._weights)
 
-    def _finish(
-        self, index: int, share: list[ClipRequest], plan: SamplingPlan, reference: Any
-    ) -> list[tuple[Sample, ...]]:
+    def _ask(self, calls: Sequence[_Call]) -> list[Any]:
+        """Make the calls side by side, each on the engine at its place; return the answers."""
+        pending = [call(engine) for call, engine in zip(calls, self._engines, strict=False)]
+        return [
+            self._finish(index, call, reference)
+            for index, (call, reference) in enumerate(zip(calls, pending, strict=True))
+        ]
+
+    def _finish(self, index: int, call: _Call, reference: Any) -> Any:
         for replaced in range(_MAX_REPLACEMENTS + 1):
             try:
-                answer: list[tuple[Sample, ...]] = ray.get(
-                    reference, timeout=self._config.call_timeout_seconds
-                )
-                return answer
+                return ray.get(reference, timeout=self._config.call_timeout_seconds)
             except (RayActorError, GetTimeoutError) as error:
                 if replaced == _MAX_REPLACEMENTS:
                     raise EngineError(
                         f"rollout engine {index} failed {replaced + 1} times in one call: {error}; "
                         "the last checkpoint is kept: the same command goes on from it"
                     ) from error
-                reference = self._replace(index).sample.remote(share, plan)
+                ray.kill(self._engines[index])
+                self._engines[index] = self._start()
+                reference = call(self._engines[index])
         raise AssertionError("unreachable")
 
-    def _replace(self, index: int) -> Any:
-        ray.kill(self._engines[index])
-        engine = self._engines[index] = self._start()
-        if self._weights is not None:
-            engine.load.remote(*self._weights)
-        return engine
 
-    def _get(self, references: list[Any], doing: str) -> list[Any]:
-        try:
-            result: list[Any] = ray.get(references, timeout=self._config.start_timeout_seconds)
-            return result
-        except (RayActorError, GetTimeoutError) as error:
-            raise EngineError(f"a rollout engine did not {doing}: {error}") from error
+def _sampling(requests: Sequence[ClipRequest], plan: SamplingPlan) -> _Call:
+    return lambda engine: engine.sample.remote(requests, plan)

@@ -6,8 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from assay_trainer.models.inputs import Clip
-from assay_trainer.records import Rollout
+from assay_trainer.records import Clip, Rollout
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ empty caches after each change of the weights.
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,8 +33,8 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 
 from assay_api.stage import Lora
-from assay_trainer.models.inputs import Clip, visual_token_ids
-from assay_trainer.records import Rollout
+from assay_trainer.models.inputs import visual_token_ids
+from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
@@ -52,7 +51,6 @@ class VllmSampler:
         self._version = 0
         self._lora = config.lora
         self._adapter: LoRARequest | None = None
-        self._adapters = Path(tempfile.mkdtemp(prefix="assay-adapters-"))
         self._llm = LLM(
             str(config.model),
             dtype=config.precision.lower(),
@@ -92,7 +90,7 @@ class VllmSampler:
     def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
         """Sample from these weights from now on.
 
-        Adapters get a name of their own per version, so nothing that is cached under another
+        Adapters get a name of their own each time, so nothing that is cached under another
         one can be used. Full weights replace the old ones, and all caches are emptied: the
         scheduler's view of the encoder cache too, which reloading alone leaves wrong.
         """
@@ -109,17 +107,15 @@ class VllmSampler:
 
     def _load_adapter(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
         assert self._lora is not None
-        folder = self._adapters / f"policy-{policy_version}"
-        folder.mkdir()
-        save_file(dict(weights), folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text(json.dumps(_adapter_config(self._lora)))
-        previous, self._adapter = (
-            self._adapter,
-            LoRARequest(folder.name, policy_version + 1, str(folder)),
-        )
-        if previous is not None:
-            self._llm.llm_engine.remove_lora(previous.lora_int_id)
-            shutil.rmtree(previous.lora_path)
+        engine, number = self._llm.llm_engine, 1
+        if self._adapter is not None:
+            engine.remove_lora(self._adapter.lora_int_id)
+            number = self._adapter.lora_int_id + 1
+        with tempfile.TemporaryDirectory(prefix="assay-adapter-") as folder:
+            save_file(dict(weights), Path(folder, "adapter_model.safetensors"))
+            Path(folder, "adapter_config.json").write_text(json.dumps(_adapter_config(self._lora)))
+            self._adapter = LoRARequest(f"policy-{policy_version}-{number}", number, folder)
+            engine.add_lora(self._adapter)
 
     def _parameters(self, plan: SamplingPlan, seed: int) -> SamplingParams:
         return SamplingParams(

@@ -1,0 +1,63 @@
+"""Every manifest that is shipped parses, and what it refers to exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from assay_api import Dataset, Evaluation, TrainingStage
+from assay_api.manifests import load
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted({path.parent for path in (ROOT / "manifests").rglob("*.yaml")})
+RECIPE = ROOT / "manifests/recipes/busterx-plusplus"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.relative_to(ROOT).as_posix())
+def test_a_folder_of_manifests_is_complete(folder: Path) -> None:
+    assert load([str(folder)])
+
+
+def made_with(variable: str) -> list[str]:
+    """Return the words of a variable of the Makefile."""
+    found = re.search(rf"^{variable} := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found
+    return found[1].split()
+
+
+def test_the_demo_sets_the_seed_of_every_stage() -> None:
+    overrides = [f"TrainingStage/{stage}.spec.seed=7" for stage in made_with("STAGES")]
+    resources = load([str(RECIPE / "tiny")], overrides)
+    assert {r.spec.seed for r in resources if isinstance(r, TrainingStage)} == {7}
+
+
+def test_the_demo_puts_own_videos_in_the_place_of_synthetic_ones() -> None:
+    overrides = [f"{user}.spec.dataset=own-videos" for user in made_with("USERS_OF_VIDEOS")]
+    uri = "Dataset/own-videos.spec.source.folder.uri='/videos: it''s #1'"
+    folders = [str(RECIPE / "tiny"), str(RECIPE / "own-videos")]
+    resources = load(folders, [uri, *overrides])
+    own = next(r for r in resources if r.metadata.name == "own-videos")
+    assert isinstance(own, Dataset) and own.spec.source.folder is not None
+    assert own.spec.source.folder.uri == "/videos: it's #1"
+    datasets = {
+        r.metadata.name: r.spec.dataset
+        for r in resources
+        if isinstance(r, TrainingStage | Evaluation)
+    }
+    assert datasets == {
+        "base": "videos",
+        "foundation": "own-videos",
+        "judge-training": "videos",
+        "fusion": "own-videos",
+        "advanced": "own-videos",
+        "held-out": "own-videos",
+    }
+
+
+def test_the_paper_recipe_and_the_tiny_one_have_the_same_stages() -> None:
+    def rewards(folder: Path) -> dict[str, list[str]]:
+        stages = [r for r in load([str(folder)]) if isinstance(r, TrainingStage)]
+        return {s.metadata.name: [reward.type for reward in s.spec.rewards] for s in stages}
+
+    paper, tiny = rewards(RECIPE), rewards(RECIPE / "tiny")
+    assert paper == {name: tiny[name] for name in paper}
