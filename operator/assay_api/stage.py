@@ -145,6 +145,12 @@ class Rl(Model):
     advantage_std_floor: float = Field(
         default=1e-3, gt=0, description="Least standard deviation of rewards to divide by."
     )
+    dynamic_sampling: bool = Field(
+        default=True,
+        description="Learn only from groups that are neither all right nor all wrong, and sample "
+        "more prompts to fill the batch. False: learn from all groups whose rewards differ, as "
+        "when right answers are ranked by their reasoning.",
+    )
     max_sampling_rounds: int = Field(
         default=3,
         ge=1,

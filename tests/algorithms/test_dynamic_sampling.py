@@ -6,19 +6,22 @@ from assay_trainer.algorithms.dynamic_sampling import (
     Acceptance,
     count_acceptance,
     keep_mixed,
+    keep_ranked,
     prompts_to_draw,
 )
 from assay_trainer.records import PromptItem, RolloutGroup, ScoredGroup
 
 
-def group(*correct: bool, rewards: tuple[float, ...] = ()) -> ScoredGroup:
+def group(
+    *correct: bool, rewards: tuple[float, ...] = (), advantages: tuple[float, ...] = ()
+) -> ScoredGroup:
     prompt = PromptItem("v1", label="fake", mode=ThinkingMode.THINK, text="", question="")
     return ScoredGroup(
         group=RolloutGroup(prompt=prompt, rollouts=()),
         terms={},
         rewards=rewards,
         correct=correct,
-        advantages=(),
+        advantages=advantages,
     )
 
 
@@ -31,6 +34,11 @@ def test_correctness_decides_and_not_the_reward() -> None:
     all_wrong = group(False, False, rewards=(-0.3, -0.9))
     all_equal = group(True, False, rewards=(0.5, 0.5))
     assert keep_mixed([all_wrong, all_equal]) == (all_equal,)
+
+
+def test_ranked_groups_are_kept_whether_or_not_all_are_right() -> None:
+    ranked = group(True, True, advantages=(0.7, -0.7))
+    assert keep_ranked([group(True, True, advantages=(0.0, 0.0)), ranked]) == (ranked,)
 
 
 def test_groups_are_counted_by_kind_and_rounds_add_up() -> None:

@@ -1,8 +1,9 @@
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +13,18 @@ import av
 import numpy as np
 import pytest
 
-from assay_api import Dataset, ResolvedModel, ResolvedStageJob, ScratchModel, TrainingStage
+from assay_api import (
+    Dataset,
+    ResolvedModel,
+    ResolvedStageJob,
+    ScratchModel,
+    ThinkingMode,
+    TrainingStage,
+)
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
+from assay_trainer.chat import detection_prompt
+from assay_trainer.learner.batch import Completion
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.models.scratch import make_scratch_model
 
@@ -174,6 +184,18 @@ def speaking_model(
 
 
 @pytest.fixture
+def rl() -> Callable[..., dict[str, Any]]:
+    """Write the method of an RL stage, with changes."""
+    return rl_spec
+
+
+@pytest.fixture
+def sft() -> Callable[..., dict[str, Any]]:
+    """Write the method of an SFT stage, with changes."""
+    return sft_spec
+
+
+@pytest.fixture
 def orders(dataset: Path, scratch_model: Path) -> Orders:
     return Orders(dataset, scratch_model)
 
@@ -189,6 +211,23 @@ def make_parts(orders: Orders, tmp_path: Path) -> Iterator[Callable[..., StagePa
     yield build
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def draw_completions() -> Callable[..., list[Completion]]:
+    """Draw random completions of these lengths, each in turn about the next of all clips."""
+
+    def draw(parts: StageParts, lengths: Sequence[int], *, per_clip: int = 1) -> list[Completion]:
+        rng = np.random.default_rng(len(lengths))
+        text, _ = detection_prompt(parts.stage.spec.prompt, ThinkingMode.THINK)
+        rows = parts.dataset.rows()[: math.ceil(len(lengths) / per_clip)]
+        prompts = [parts.encode(text, row.row_id) for row in rows]
+        return [
+            Completion(prompts[index // per_clip], tuple(rng.integers(0, 250, length).tolist()))
+            for index, length in enumerate(lengths)
+        ]
+
+    return draw
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

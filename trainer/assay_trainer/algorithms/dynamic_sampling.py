@@ -53,6 +53,11 @@ def keep_mixed(groups: Sequence[ScoredGroup]) -> tuple[ScoredGroup, ...]:
     return tuple(group for group in groups if is_mixed(group))
 
 
+def keep_ranked(groups: Sequence[ScoredGroup]) -> tuple[ScoredGroup, ...]:
+    """Return the groups that have something to prefer, right or wrong, in order."""
+    return tuple(group for group in groups if any(group.advantages))
+
+
 def count_acceptance(groups: Sequence[ScoredGroup], num_failed: int = 0) -> Acceptance:
     """Return how many groups of a round are mixed, all right, all wrong, or failed."""
     num_mixed = len(keep_mixed(groups))

@@ -14,6 +14,7 @@ from assay_trainer.algorithms.dynamic_sampling import (
     Acceptance,
     count_acceptance,
     keep_mixed,
+    keep_ranked,
     prompts_to_draw,
 )
 from assay_trainer.checkpoints import Position
@@ -97,7 +98,7 @@ class RlLoop:
             acceptance,
             num_wanted=self._rl.prompts_per_step,
             num_rounds=num_rounds,
-            max_rounds=self._rl.max_sampling_rounds,
+            max_rounds=self._rl.max_sampling_rounds if self._rl.dynamic_sampling else 1,
         ):
             prompts = self._prompts.draw(cursor, count)
             scored = self._leader.collector.collect(prompts, cursor, self._clock)
@@ -105,7 +106,8 @@ class RlLoop:
             acceptance += count_acceptance(scored.groups, len(scored.failures))
             num_abstained += len(scored.abstentions)
             seen += scored.groups
-            groups += keep_mixed(scored.groups)
+            keep = keep_mixed if self._rl.dynamic_sampling else keep_ranked
+            groups += keep(scored.groups)
         kept = groups[: self._rl.prompts_per_step]
         metrics = _metrics_of(seen, acceptance) | {"judge/abstained_groups": float(num_abstained)}
         return cursor, Batch(position.step + 1, kept, metrics)

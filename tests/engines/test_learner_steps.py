@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import pytest
+import torch
+from deepspeed.utils import safe_get_full_optimizer_state
+from torch import nn
+
+from assay_trainer.learner.batch import collate
+from assay_trainer.learner.forward import RowScorer
+from assay_trainer.models.policy import load_policy
+
+LENGTHS = (5, 1, 12, 7, 12, 3, 9, 4)
+NUM_TOKENS = sum(LENGTHS)
+OPTIMIZER = {
+    "learningRate": 1e-3,
+    "schedule": "Linear",
+    "warmupSteps": 1,
+    "weightDecay": 0.1,
+    "beta1": 0.8,
+    "maxGradNorm": 0.5,
+}
+
+
+def negative_log_likelihood(out) -> torch.Tensor:
+    return -out.logprobs.sum() / NUM_TOKENS
+
+
+def step(parts, rows):
+    return parts.learner.update(
+        [(batch, negative_log_likelihood) for batch in parts.micro_batches(rows)]
+    )
+
+
+def first_moments(model: nn.Module) -> torch.Tensor:
+    """Return AdamW's first moments of all trained weights: after one step, scaled gradients."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return torch.cat([safe_get_full_optimizer_state(w, "exp_avg").flatten() for w in trained])
+
+
+def weights_of(model: nn.Module) -> torch.Tensor:
+    return torch.cat([w.detach().flatten() for w in model.parameters() if w.requires_grad]).clone()
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def test_micro_batches_of_any_size_give_the_same_gradient(make_parts, draw_completions) -> None:
+    moments, norms = [], []
+    for size in (8, 3, 1):
+        parts = make_parts(placement={"microBatch": size})
+        norms.append(step(parts, draw_completions(parts, LENGTHS)).grad_norm)
+        moments.append(first_moments(parts.policy.model))
+
+    assert norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-5)
+    assert relative_error(moments[1], moments[0]) < 1e-5
+    assert relative_error(moments[2], moments[0]) < 1e-5
+
+
+def test_steps_are_those_of_plain_adamw_on_the_whole_batch(
+    make_parts, draw_completions, rl, scratch_model: Path
+) -> None:
+    parts = make_parts(**rl(steps=4, optimizer=OPTIMIZER), placement={"microBatch": 3})
+    rows = draw_completions(parts, LENGTHS)
+    policy = load_policy(
+        scratch_model, precision="Float32", lora=None, freeze_vision_tower=True
+    )
+    plain = RowScorer(policy.model, banned_ids=(), temperature=1.0)
+    batch = collate(rows, pad_id=0, tokens_per_second=2.0)
+    trained = [weight for weight in plain.parameters() if weight.requires_grad]
+    adamw = torch.optim.AdamW(trained, betas=(0.8, 0.99), weight_decay=0.1)
+    start = weights_of(plain)
+
+    # Warm-up over one step, and linearly down to zero over four: 1/2 * 1, then 1 * 3/4.
+    for learning_rate in (0.5e-3, 0.75e-3):
+        adamw.zero_grad()
+        negative_log_likelihood(plain(batch)).backward()
+        norm = nn.utils.clip_grad_norm_(trained, 0.5)
+        adamw.param_groups[0]["lr"] = learning_rate
+        adamw.step()
+
+        update = step(parts, rows)
+
+        assert update.learning_rate == pytest.approx(learning_rate)
+        assert update.grad_norm == pytest.approx(float(norm), rel=1e-4)
+        assert norm > 0.5
+    assert relative_error(first_moments(parts.policy.model), flat_moments(adamw, trained)) < 1e-4
+    moved = weights_of(parts.policy.model) - start
+    assert relative_error(moved, weights_of(plain) - start) < 1e-2
+
+
+def flat_moments(adamw: torch.optim.AdamW, trained: list[nn.Parameter]) -> torch.Tensor:
+    return torch.cat([adamw.state[weight]["exp_avg"].flatten() for weight in trained])
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_vision_tower_moves_only_where_it_is_trained(
+    make_parts, draw_completions, frozen: bool
+) -> None:
+    parts = make_parts(freezeVisionTower=frozen)
+    visual = parts.policy.base.model.visual
+    before = {name: tensor.clone() for name, tensor in visual.state_dict().items()}
+
+    step(parts, draw_completions(parts, LENGTHS))
+
+    same = [torch.equal(before[name], now) for name, now in visual.state_dict().items()]
+    assert all(same) is frozen
+
+
+def test_only_adapters_are_trained_and_merging_them_changes_nothing(
+    make_parts, draw_completions, rl, tmp_path: Path
+) -> None:
+    lora = {"rank": 4, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
+    parts = make_parts(**rl(optimizer={"learningRate": 0.02}), lora=lora)
+    rows = draw_completions(parts, LENGTHS)
+    before = {name: t.clone() for name, t in parts.policy.model.state_dict().items()}
+    (batch,) = parts.micro_batches(rows[:4])
+    untrained = parts.learner.score(batch).logprobs
+
+    for _ in range(2):
+        step(parts, rows)
+
+    after = parts.policy.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("lora_" in name for name in changed)
+    assert not any("visual" in name for name in changed)
+    assert all("lora_" in name for name in parts.policy.exported_weights())
+    with_adapters = parts.learner.score(batch).logprobs
+    assert (with_adapters - untrained).abs().max() > 1e-2
+
+    parts.policy.save(tmp_path / "merged")
+
+    merged = load_policy(
+        tmp_path / "merged", precision="Float32", lora=None, freeze_vision_tower=True
+    )
+    scorer = RowScorer(merged.model, banned_ids=(), temperature=1.0)
+    torch.testing.assert_close(scorer(batch).logprobs, with_adapters, atol=1e-5, rtol=0)
+    again = parts.learner.score(batch).logprobs
+    torch.testing.assert_close(again, with_adapters, atol=1e-5, rtol=0)
+
+
+def test_scoring_keeps_no_gradient(make_parts, draw_completions) -> None:
+    parts = make_parts()
+
+    (batch,) = parts.micro_batches(draw_completions(parts, LENGTHS[:2]))
+
+    assert not parts.learner.score(batch).logprobs.requires_grad
