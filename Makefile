@@ -6,7 +6,7 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo clean
+.PHONY: help setup lock lint check test demo clean
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
@@ -40,7 +40,7 @@ help: ## List the targets.
 # ---------------------------------------------------------------------------------- set-up
 
 # What an environment depends on: this folder, the Python, the packages, the project's metadata.
-IDENTITY := $(shell (pwd; $(PYTHON) -V; cat $(LOCK) pyproject.toml) 2>/dev/null | sha256sum | cut -c 1-16)
+IDENTITY := $(shell (pwd; $(PYTHON) -V || true; cat $(LOCK) pyproject.toml) 2>&1 | sha256sum | cut -c 1-16)
 STAMP := .venv/assay-$(ACCELERATOR)-$(IDENTITY)
 
 setup: $(STAMP) ## Make .venv; ACCELERATOR=gpu: with vLLM's GPU build.
@@ -78,27 +78,29 @@ COMPILE = $(UV) pip compile pyproject.toml --quiet --python-version 3.12 --extra
 	--constraint constraints/pins.txt --override constraints/overrides.txt \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-lock: setup ## Resolve constraints/*.txt anew from pyproject.toml and constraints/pins.txt.
-	@echo "lock: newest versions that fit constraints/pins.txt"
-	$(COMPILE) --upgrade --extra cpu --output-file constraints/cpu.txt
-	$(COMPILE) --upgrade --extra gpu --constraint constraints/cpu.txt --output-file constraints/gpu.txt
+lock: setup ## Resolve constraints/*.txt from pyproject.toml and constraints/pins.txt; versions that fit stay.
+	@echo "lock: resolving for CPU, then for GPU with the same versions"
+	$(COMPILE) --extra cpu --output-file constraints/cpu.txt
+	$(COMPILE) --extra gpu --constraint constraints/cpu.txt --output-file constraints/gpu.txt
 
 # ----------------------------------------------------------------------------------- tests
 
-check: setup ## Format, lint, types, imports, layout: under two minutes.
-	@echo "check: format and lint"
+lint: setup ## Format, style, types, import directions.
+	@echo "lint: format and style"
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/ruff check --quiet .
-	echo "check: types"
+	echo "lint: types"
 	.venv/bin/mypy --no-error-summary
-	echo "check: import directions"
+	echo "lint: import directions"
 	report=$$(.venv/bin/lint-imports --no-logo) || { echo "$$report"; exit 1; }
-	echo "check: layout, constraints, manifests, documents"
+
+check: lint ## The above, and layout, constraints, manifests, documents: under two minutes.
+	@echo "check: layout, constraints, manifests, documents"
 	.venv/bin/python -m pytest tests/repository --quiet
 
-test: check ## Everything that check does, and every test.
+test: lint ## Everything that check does, and every test.
 	@echo "test: every test, against the real components"
-	.venv/bin/python -m pytest --ignore=tests/repository --durations=15
+	.venv/bin/python -m pytest --durations=15
 
 # ------------------------------------------------------------------------------------ demo
 

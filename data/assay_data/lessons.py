@@ -41,9 +41,14 @@ def object_sentence(seen: Attributes) -> str:
     return f"A {seen.color} {seen.shape} moves {seen.direction}."
 
 
-def surface_sentences(seen: Attributes) -> str:
-    """Say what texture and light look like: where the artefacts of generators show."""
-    return f"The texture is {seen.texture}. The light is {seen.light}."
+def texture_sentence(seen: Attributes) -> str:
+    """Say what the texture is like: where the artefact of one generator shows."""
+    return f"The texture is {seen.texture}."
+
+
+def light_sentence(seen: Attributes) -> str:
+    """Say what the light is like: where the artefact of the other generator shows."""
+    return f"The light is {seen.light}."
 
 
 def lessons(seen: Attributes, rng: random.Random) -> tuple[Example, ...]:
@@ -55,25 +60,30 @@ def lessons(seen: Attributes, rng: random.Random) -> tuple[Example, ...]:
 def describe(seen: Attributes, answer: str, rng: random.Random) -> Example:
     """Describe the clip, half of the time without its object; then answer as told."""
     sentences = [object_sentence(seen)] if rng.random() < 0.5 else []
-    sentences.append(surface_sentences(seen))
-    response = f"<think>{' '.join(sentences)}</think><answer>{answer}</answer>"
-    return Example(task="Describe", prompt="", response=response)
+    sentences += [texture_sentence(seen), light_sentence(seen)]
+    return Example(task="Describe", prompt="", response=_response(sentences, answer))
 
 
 def judge(seen: Attributes, rng: random.Random) -> Example:
-    """Score a description with mistakes: 0.3 each for object, texture and light; none is perfect."""
+    """Score a description with gaps and mistakes: 0.3 for each sentence that is there and right."""
     told = replace(
         seen,
-        texture=rng.choice(TEXTURES) if rng.random() < 0.5 else seen.texture,
-        light=rng.choice(LIGHTS) if rng.random() < 0.5 else seen.light,
+        texture=rng.choice(TEXTURES) if rng.random() < 0.3 else seen.texture,
+        light=rng.choice(LIGHTS) if rng.random() < 0.3 else seen.light,
     )
-    tenths = 3 * (told.texture == seen.texture) + 3 * (told.light == seen.light)
-    sentences = [surface_sentences(told)]
-    if rng.random() < 0.5:
-        sentences.insert(0, object_sentence(told))
-        tenths += 3
-    if rng.random() < 0.1:
-        sentences, tenths = [], 0
-    answer = rng.choice("AB")
-    reasoning = f"<think>{' '.join(sentences)}</think><answer>{answer}</answer>"
-    return Example(task="Judge", prompt=reasoning, response=f"<answer>{tenths / 10:.1f}</answer>")
+    parts = [
+        (object_sentence(told), True),
+        (texture_sentence(told), told.texture == seen.texture),
+        (light_sentence(told), told.light == seen.light),
+    ]
+    kept = [part for part in parts if rng.random() < 0.7]
+    tenths = 3 * sum(right for _, right in kept)
+    return Example(
+        task="Judge",
+        prompt=_response([sentence for sentence, _ in kept], rng.choice("AB")),
+        response=f"<answer>{tenths / 10:.1f}</answer>",
+    )
+
+
+def _response(sentences: list[str], answer: str) -> str:
+    return f"<think>{' '.join(sentences)}</think><answer>{answer}</answer>"

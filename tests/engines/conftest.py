@@ -204,6 +204,7 @@ def orders(dataset: Path, scratch_model: Path) -> Orders:
 def make_parts(orders: Orders, tmp_path: Path) -> Iterator[Callable[..., StageParts]]:
     """Build the parts of a stage in this process; afterwards the environment is as before."""
     before = dict(os.environ)
+    os.environ["LOCAL_RANK"] = "0"
 
     def build(**spec: Any) -> StageParts:
         return build_parts(orders(tmp_path / "stage", rl_spec() | spec), temperature=1.0)

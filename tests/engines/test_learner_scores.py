@@ -112,15 +112,14 @@ def test_chunks_of_logits_change_neither_scores_nor_gradients(
     assert error < 1e-5
 
 
-def test_the_vision_tower_runs_once_for_all_rows_of_a_clip(parts, rows) -> None:
-    visual = parts.policy.base.model.visual
-    seen = []
-    handle = visual.register_forward_hook(lambda *args: seen.append(1))
+def test_the_vision_tower_sees_a_clip_once_for_all_its_rows(parts, rows) -> None:
+    embedded = []
+    embed = parts.policy.base.model.visual.patch_embed
+    embed.register_forward_hook(lambda module, args, out: embedded.append(len(out)))
 
     score(parts, rows)
 
-    handle.remove()
-    assert len(seen) == 3
+    assert sum(embedded) == 3 * 8 * 4 * 4, "patches of three clips of 8 slices of 4 x 4"
 
 
 def test_images_are_scored_as_a_plain_forward_does(parts) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from assay_trainer.learner.batch import collate
 from assay_trainer.learner.forward import RowScorer
+from assay_trainer.models.inputs import visual_token_ids
 from assay_trainer.models.policy import load_policy
 
 LENGTHS = (5, 1, 12, 7, 12, 3, 9, 4)
@@ -62,10 +63,7 @@ def test_steps_are_those_of_plain_adamw_on_the_whole_batch(
 ) -> None:
     parts = make_parts(**rl(steps=4, optimizer=OPTIMIZER), placement={"microBatch": 3})
     rows = draw_completions(parts, LENGTHS)
-    policy = load_policy(
-        scratch_model, precision="Float32", lora=None, freeze_vision_tower=True
-    )
-    plain = RowScorer(policy.model, banned_ids=(), temperature=1.0)
+    plain = load_scorer(scratch_model)
     batch = collate(rows, pad_id=0, tokens_per_second=2.0)
     trained = [weight for weight in plain.parameters() if weight.requires_grad]
     adamw = torch.optim.AdamW(trained, betas=(0.8, 0.99), weight_decay=0.1)
@@ -87,6 +85,12 @@ def test_steps_are_those_of_plain_adamw_on_the_whole_batch(
     assert relative_error(first_moments(parts.policy.model), flat_moments(adamw, trained)) < 1e-4
     moved = weights_of(parts.policy.model) - start
     assert relative_error(moved, weights_of(plain) - start) < 1e-2
+
+
+def load_scorer(folder: Path) -> RowScorer:
+    policy = load_policy(folder, precision="Float32", lora=None, freeze_vision_tower=True)
+    banned = visual_token_ids(policy.processor)
+    return RowScorer(policy.model, banned_ids=banned, temperature=1.0)
 
 
 def flat_moments(adamw: torch.optim.AdamW, trained: list[nn.Parameter]) -> torch.Tensor:
@@ -133,8 +137,8 @@ def test_only_adapters_are_trained_and_merging_them_changes_nothing(
     merged = load_policy(
         tmp_path / "merged", precision="Float32", lora=None, freeze_vision_tower=True
     )
-    scorer = RowScorer(merged.model, banned_ids=(), temperature=1.0)
-    torch.testing.assert_close(scorer(batch).logprobs, with_adapters, atol=1e-5, rtol=0)
+    merged = load_scorer(tmp_path / "merged")(batch).logprobs
+    torch.testing.assert_close(merged, with_adapters, atol=1e-5, rtol=0)
     again = parts.learner.score(batch).logprobs
     torch.testing.assert_close(again, with_adapters, atol=1e-5, rtol=0)
 

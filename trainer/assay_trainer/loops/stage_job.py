@@ -9,14 +9,15 @@ from assay_data.store import Store, open_store
 from assay_trainer.metrics_log import read_metrics
 from assay_trainer.models.published import RESULT
 
-_SUMMARISED = (
-    "accuracy/held_out_think",
-    "accuracy/held_out_no_think",
-    "mode/obeyed_think",
-    "mode/obeyed_no_think",
-    "judge/held_out_mean",
-    "loss",
-)
+_SUMMARISED = {
+    "accuracy/held_out_think": "accuracy_think",
+    "accuracy/held_out_no_think": "accuracy_no_think",
+    "mode/obeyed_think": "obeyed_think",
+    "mode/obeyed_no_think": "obeyed_no_think",
+    "judge/held_out_mean": "judge",
+    "loss": "loss",
+}
+"""Metrics that show what a stage changed, and their names in the summary."""
 
 
 def run_stage_job(job: ResolvedStageJob) -> None:
@@ -52,9 +53,11 @@ def _complete(job: ResolvedStageJob, store: Store) -> None:
 def _summary(metrics: dict[int, dict[str, float]]) -> dict[str, float | int | str]:
     """Return the numbers that show what the stage changed: first and last of each."""
     summary: dict[str, float | int | str] = {"steps": max(metrics, default=0)}
-    for name in _SUMMARISED:
-        values = [record[name] for _, record in sorted(metrics.items()) if name in record]
+    for metric, name in _SUMMARISED.items():
+        values = [record[metric] for _, record in sorted(metrics.items()) if metric in record]
         if values:
-            summary[f"{name}_first"], summary[name] = values[0], values[-1]
-    summary["seconds"] = sum(record.get("time/step_seconds", 0.0) for record in metrics.values())
+            summary[name] = f"{values[0]:.2f} -> {values[-1]:.2f}"
+    summary["training_seconds"] = round(
+        sum(record.get("time/step_seconds", 0.0) for record in metrics.values())
+    )
     return summary

@@ -1,0 +1,48 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+WORKER = Path(__file__).with_name("rank_process.py")
+
+
+@pytest.fixture
+def train(orders, rl, tmp_path: Path):
+    """Take steps on groups of rollouts in so many processes; return weights and numbers."""
+
+    def run(num_ranks: int) -> tuple[dict, list[dict[str, float]]]:
+        output = tmp_path / f"ranks-{num_ranks}"
+        spec = rl(optimizer={"learningRate": 1e-3}, steps=3) | {"placement": {"microBatch": 2}}
+        job = tmp_path / f"{num_ranks}.json"
+        job.write_text(orders(output, spec).model_dump_json(by_alias=True))
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks)]
+        command = [sys.executable, *launch, "--master-port", "0", str(WORKER), str(job)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        numbers = json.loads((output / "numbers.json").read_text())
+        return load_file(output / "weights" / "model.safetensors"), numbers
+
+    return run
+
+
+def test_two_ranks_learn_what_one_learns(train) -> None:
+    """Three groups (of 5 rows in all), then one group, which leaves a rank idle, then two."""
+    alone, together = train(1), train(2)
+
+    for one, two in zip(alone[1], together[1], strict=True):
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
+    assert alone[0].keys() == together[0].keys()
+    for name, weight in alone[0].items():
+        assert (weight - together[0][name]).abs().max() < 1e-5, name
+
+
+def test_a_rank_that_repeats_a_checkpoint_of_two_ranks_goes_on_alike(train) -> None:
+    """The worker saves after the first step and loads before the second, on every rank."""
+    first, second = train(2), train(2)
+
+    assert all((first[0][name] == second[0][name]).all() for name in first[0])
