@@ -130,7 +130,7 @@ demo: setup ## The whole recipe on a tiny model. VIDEOS=DIR SEED=0 STORE=demo-st
 	$(ASSAY) run "$${arguments[@]}" $(DEMO_FLAGS)
 	fresh="$$store-fresh"
 	rm -rf -- "$$fresh"
-	$(ASSAY) data render "$$fresh" --videos 8 --seed $$(($(SEED) + 1000))
+	$(ASSAY) data render "$$fresh" --videos 8 --width-pixels 84 --seed $$(($(SEED) + 1000))
 	verdicts "$$fresh"
 	if [ -n "$$VIDEOS" ]; then verdicts "$$videos"; fi
 	echo "demo: the report, one page with curves, samples and evaluation"

@@ -159,6 +159,7 @@ def standardise(
 def render(
     out: Annotated[Path, typer.Argument(help="Folder for real/, fake/ and lessons.json.")],
     videos: Annotated[int, typer.Option(help="How many, half of them fake.")] = 480,
+    width_pixels: Annotated[int, typer.Option(help="Width and height.")] = 112,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
 ) -> None:
     """Write synthetic videos, in the folders that `ingest` reads."""
@@ -169,7 +170,8 @@ def render(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidInput(f"OUT {out} is not an empty folder: choose another, or delete it first")
-    source = _dataset({"source": {"synthetic": {"numVideos": videos, "seed": seed}}}).spec.source
+    synthetic = {"numVideos": videos, "widthPixels": width_pixels, "seed": seed}
+    source = _dataset({"source": {"synthetic": synthetic}}).spec.source
     assert source.synthetic is not None
     write_synthetic(source.synthetic, out, num_workers(), report_progress("videos"))
     print(f"{videos} videos in {out}")
