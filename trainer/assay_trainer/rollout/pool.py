@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from torch import Tensor
 
 from assay_api import EngineError
@@ -110,7 +110,7 @@ class RolloutPool:
         references = [engine.ready.remote() for engine in self._engines]
         try:
             ray.get(references, timeout=self._config.start_timeout_seconds)
-        except (RayActorError, GetTimeoutError) as error:
+        except (RayActorError, RayTaskError, GetTimeoutError) as error:
             raise EngineError(
                 f"a rollout engine did not load the model: {error}; look at its log, and at the "
                 "memory that is free"
@@ -179,7 +179,9 @@ class RolloutPool:
                 ray.kill(self._engines[index])
                 self._engines[index] = self._start()
                 reference = call(self._engines[index])
-        raise AssertionError("unreachable")
+            except RayTaskError as error:
+                raise EngineError(f"rollout engine {index} failed: {error}") from error
+        raise AssertionError("the last try returns or raises")
 
 
 def _sampling(requests: Sequence[ClipRequest], plan: SamplingPlan) -> _Call:
