@@ -15,6 +15,8 @@ SEED ?= 0
 VIDEOS ?=
 DEMO_FLAGS ?=
 export VIDEOS STORE
+# Threads that wait must not spin: tests start several engines on few cores.
+export OMP_WAIT_POLICY := PASSIVE
 
 UV_VERSION := 0.13.9
 UV := .venv/bin/uv

@@ -1,7 +1,7 @@
 """Peak memory of a command and all its descendants: `python benchmarks/memory.py -- COMMAND...`.
 
 Memory is the proportional set size (PSS): pages that several processes share count once, divided
-among them. It is read from the kernel once a second, so a shorter peak can be missed.
+among them. It is read from the kernel every five seconds, so a shorter peak can be missed.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import time
 
 import psutil
 
-_SECONDS_BETWEEN_READINGS = 1.0
+_SECONDS_BETWEEN_READINGS = 5.0
 
 
 def main() -> int:

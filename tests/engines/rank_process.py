@@ -4,9 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-
 from assay_api import ResolvedStageJob, ThinkingMode
-from assay_trainer.checkpoints import Checkpoints, Position
+from assay_trainer.checkpoints import Position
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import prompt_item
@@ -46,9 +45,9 @@ def main(orders: Path) -> None:
         [group(parts, 4, (8, 8)), group(parts, 5, (1, 4))],
     ]
     numbers = [learn(parts, rl, batches[0])]
-    Checkpoints(parts.store, parts.learner, keep=1).save(Position(1, 1, 0))
+    parts.checkpoints().save(Position(1, 1, 0))
     parts = build_parts(job, temperature=1.0)
-    assert Checkpoints(parts.store, parts.learner, keep=1).resume() == Position(1, 1, 0)
+    assert parts.checkpoints().resume() == Position(1, 1, 0)
     numbers += [learn(parts, rl, batch) for batch in batches[1:]]
     if parts.learner.rank == 0:
         folder = Path(job.output)

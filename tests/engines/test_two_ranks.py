@@ -19,10 +19,10 @@ def train(orders, rl, tmp_path: Path):
         spec = rl(optimizer={"learningRate": 1e-3}, steps=3) | {"placement": {"microBatch": 2}}
         job = tmp_path / f"{num_ranks}.json"
         job.write_text(orders(output, spec).model_dump_json(by_alias=True))
-        launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks)]
-        command = [sys.executable, *launch, "--master-port", "0", str(WORKER), str(job)]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+        command = [sys.executable, *launch, str(num_ranks), str(WORKER), str(job)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         numbers = json.loads((output / "numbers.json").read_text())
         return load_file(output / "weights" / "model.safetensors"), numbers
@@ -39,10 +39,3 @@ def test_two_ranks_learn_what_one_learns(train) -> None:
     assert alone[0].keys() == together[0].keys()
     for name, weight in alone[0].items():
         assert (weight - together[0][name]).abs().max() < 1e-5, name
-
-
-def test_a_rank_that_repeats_a_checkpoint_of_two_ranks_goes_on_alike(train) -> None:
-    """The worker saves after the first step and loads before the second, on every rank."""
-    first, second = train(2), train(2)
-
-    assert all((first[0][name] == second[0][name]).all() for name in first[0])

@@ -75,7 +75,7 @@ def detect_command(
     from assay_api import ThinkingMode
     from assay_trainer.evaluation.detector import Detector
     from assay_trainer.evaluation.video_file import clip_of
-    from assay_trainer.models.published import model_folder
+    from assay_trainer.models.published import check_model_folder, model_card, model_folder
 
     modes = {
         None: (ThinkingMode.THINK, ThinkingMode.NO_THINK),
@@ -83,8 +83,9 @@ def detect_command(
         False: (ThinkingMode.NO_THINK,),
     }[think]
     folder = model_folder(model)
+    check_model_folder(folder)
+    clips = [clip_of(path, model_card(folder).frames) for path in video]
     detector = Detector(folder, precision=_precision(folder), max_completion_tokens=max_tokens)
-    clips = [clip_of(path, detector.card.frames) for path in video]
     for mode in modes:
         for path, found in zip(video, detector.detect(clips, mode), strict=True):
             record = {

@@ -1,5 +1,6 @@
 """The `assay` command: one line per sub-command; each imports its package only when called."""
 
+import os
 import sys
 
 import typer
@@ -33,6 +34,10 @@ app.command("doctor")(doctor_command)
 
 def main() -> None:
     """Run the command line; exit 2 for wrong input, 1 for a failure, 0 when done."""
+    # Sampler, learner and judge share the cores of a small machine: a thread that spins while it
+    # waits for others holds up the one it waits for, ten times over. Read when torch is loaded,
+    # here and in all processes that are started from here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except InvalidInput as error:

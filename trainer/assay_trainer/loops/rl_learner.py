@@ -62,6 +62,6 @@ def _leader(parts: StageParts, pool: RolloutPool) -> Leader:
     pool.wait_ready()
     return Leader(
         Collector(pool, rl, spec.rewards, judges, frames, derived_seed(spec.seed, "sampling")),
-        WeightSync(parts, pool, asked[0], tolerance_nats=rl.logprob_tolerance),
+        WeightSync(parts, pool, asked[0], rl),
         Validator(pool, asked, judges, frames, max_tokens=rl.max_completion_tokens),
     )

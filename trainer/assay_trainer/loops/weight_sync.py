@@ -3,23 +3,23 @@
 import torch
 
 from assay_api import EngineError
+from assay_api.stage import Rl
 from assay_trainer.learner.batch import Completion
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.records import PromptItem
 from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 from assay_trainer.rollout.sampler import Sample, SamplingPlan
 
-_CANARY_PLAN = SamplingPlan(num_samples=1, max_tokens=8, temperature=1.0)
+_CANARY_TOKENS = 8
 
 
 class WeightSync:
     """Pushes the learner's weights to a pool under the version that they have."""
 
-    def __init__(
-        self, parts: StageParts, pool: RolloutPool, canary: PromptItem, *, tolerance_nats: float
-    ) -> None:
+    def __init__(self, parts: StageParts, pool: RolloutPool, canary: PromptItem, rl: Rl) -> None:
         """Compare learner and samplers on the canary prompt after each push."""
-        self._parts, self._pool, self._tolerance = parts, pool, tolerance_nats
+        self._parts, self._pool, self._tolerance = parts, pool, rl.logprob_tolerance
+        self._plan = SamplingPlan(1, _CANARY_TOKENS, rl.temperature)
         self._request = ClipRequest(canary.text, canary.row_id, seed=0)
         self._encoded = parts.encode(canary.text, canary.row_id)
 
@@ -30,7 +30,7 @@ class WeightSync:
             EngineError: an engine does not compute what the learner computes.
         """
         self._pool.load(self._parts.policy.exported_weights(), policy_version)
-        answers = self._pool.each(self._request, _CANARY_PLAN)
+        answers = self._pool.each(self._request, self._plan)
         difference = max(self._difference(answer) for answer in answers)
         if difference > self._tolerance:
             raise EngineError(

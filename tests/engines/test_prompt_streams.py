@@ -1,0 +1,110 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay_api import ThinkingMode
+from assay_api.stage import Prompt
+from assay_data.shards import ClipRow
+from assay_trainer.loops.prompts import PromptStream, ShuffledStream, derived_seed
+from assay_trainer.loops.validation import held_out_sample
+
+MODES = (ThinkingMode.THINK, ThinkingMode.NO_THINK)
+sizes, seeds, places = st.integers(1, 20), st.integers(0, 2**31), st.integers(0, 200)
+
+
+def row(name: str, label: str = "real") -> ClipRow:
+    return ClipRow(
+        row_id=name,
+        video_id=name,
+        label=label,
+        generator=label,
+        split="Train",
+        source=f"{label}/{name}.mp4",
+        source_sha256="0" * 64,
+        start_seconds=0.0,
+        end_seconds=5.0,
+        sampled_fps=4.0,
+        timestamps_seconds=(0.0,),
+        width=56,
+        height=56,
+        examples=(),
+    )
+
+
+@given(size=sizes, seed=seeds, start=places, count=st.integers(0, 50))
+def test_any_place_is_reached_without_what_came_before(size, seed, start, count) -> None:
+    stream = ShuffledStream(range(size), seed)
+
+    whole = stream.draw(0, start + count)
+
+    assert stream.draw(start, count) == whole[start:]
+    assert [turn for turn, _ in whole] == [place // size for place in range(start + count)]
+
+
+@given(size=sizes, seed=seeds, turn=st.integers(0, 20))
+def test_each_round_is_a_permutation(size, seed, turn) -> None:
+    drawn = ShuffledStream(range(size), seed).draw(turn * size, size)
+
+    assert sorted(item for _, item in drawn) == list(range(size))
+
+
+@given(seed=seeds)
+def test_rounds_and_seeds_have_orders_of_their_own(seed) -> None:
+    stream = ShuffledStream(range(20), seed)
+
+    orders = [tuple(item for _, item in stream.draw(20 * turn, 20)) for turn in range(4)]
+    orders.append(tuple(item for _, item in ShuffledStream(range(20), seed + 1).draw(0, 20)))
+
+    assert len(set(orders)) == 5
+
+
+@given(size=sizes, seed=seeds, count=st.integers(2, 60))
+def test_modes_come_in_turn_and_a_clip_changes_its_mode(size, seed, count) -> None:
+    rows = [row(f"v{index}") for index in range(size)]
+    stream = PromptStream(rows, Prompt(question="Real?"), MODES, seed)
+
+    drawn = stream.draw(0, max(count, 2 * size))
+
+    within_a_round = [item.mode for item in drawn[:size]]
+    assert within_a_round == [MODES[place % 2] for place in range(size)]
+    asked = Counter((item.row_id, item.mode) for item in drawn[: 2 * size])
+    # A clip that comes at an even and at an odd place is asked in the turned mode.
+    assert sum(asked.values()) == 2 * size
+    assert all(
+        item.text.endswith(f"Real? {flag}<|im_end|>\n<|im_start|>assistant\n")
+        for item in drawn
+        for flag in [{"Think": "/think", "NoThink": "/no_think"}[item.mode]]
+    )
+
+
+@given(seed=seeds, start=places, count=st.integers(0, 30))
+def test_any_prompt_is_reached_without_what_came_before(seed, start, count) -> None:
+    rows = [row(f"v{index}") for index in range(7)]
+    stream = PromptStream(rows, Prompt(), MODES, seed)
+
+    assert stream.draw(start, count) == stream.draw(0, start + count)[start:]
+
+
+@given(
+    num_real=st.integers(0, 12), num_fake=st.integers(0, 12), most=st.integers(1, 30), seed=seeds
+)
+def test_held_out_clips_are_as_even_as_the_classes_allow(num_real, num_fake, most, seed) -> None:
+    rows = [row(f"r{index}") for index in range(num_real)]
+    rows += [row(f"f{index}", "fake") for index in range(num_fake)]
+
+    chosen = held_out_sample(rows, most, seed)
+
+    counts = Counter(one.label for one in chosen)
+    assert len({one.row_id for one in chosen}) == len(chosen) == min(most, len(rows))
+    assert abs(counts["real"] - counts["fake"]) <= 1 or (
+        counts["real"] == num_real or counts["fake"] == num_fake
+    )
+    assert chosen == held_out_sample(rows, most, seed)
+    assert chosen[: most // 2] == held_out_sample(rows, max(most // 2, 1), seed)[: most // 2]
+
+
+def test_derived_seeds_are_fixed_numbers_of_31_bits() -> None:
+    """The first four bytes of SHA-256 of "0/rollout/7" are 84 2b 96 49."""
+    assert derived_seed(0, "rollout", 7) == 0x842B9649 >> 1
+    assert len({derived_seed(0, "rollout", place) for place in range(1000)}) == 1000
