@@ -21,12 +21,17 @@ from assay_api import (
     ThinkingMode,
     TrainingStage,
 )
+from assay_api.stage import Lora, Prompt
+from assay_data.dataset import ClipDataset
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_trainer.chat import detection_prompt
 from assay_trainer.learner.batch import Completion
 from assay_trainer.loops.parts import StageParts, build_parts
+from assay_trainer.loops.ray_cluster import ray_cluster
 from assay_trainer.models.scratch import make_scratch_model
+from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.pool import ClipRequest, PoolConfig, RolloutPool
 
 QUESTION = "Real or fake? A) real B) fake"
 CLIP_SECONDS = (5, 20, 60)
@@ -229,6 +234,54 @@ def draw_completions() -> Callable[..., list[Completion]]:
         ]
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray cluster in processes of this machine."""
+    launched = {name: os.environ.pop(name) for name in LAUNCHER if name in os.environ}
+    with ray_cluster(8):
+        os.environ.update(launched)
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[..., RolloutPool]:
+    """Start rollout engines on the scratch model, and wait for them."""
+
+    def start(*, num_engines: int = 1, lora: Lora | None = None) -> RolloutPool:
+        engine = EngineConfig(
+            model=scratch_model,
+            precision="Float32",
+            max_model_length_tokens=256,
+            max_sequences=64,
+            lora=lora,
+            memory_fraction=0.1,
+        )
+        pool = RolloutPool(
+            PoolConfig(
+                engine=engine,
+                dataset=str(dataset),
+                num_engines=num_engines,
+                threads_per_engine=1,
+                num_gpus_per_engine=0.0,
+            )
+        )
+        pool.wait_ready()
+        return pool
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[[ClipDataset], list[ClipRequest]]:
+    """Ask about all clips of a dataset, each with a seed of its own."""
+
+    def requests(dataset: ClipDataset) -> list[ClipRequest]:
+        text, _ = detection_prompt(Prompt(question=QUESTION), ThinkingMode.THINK)
+        return [ClipRequest(text, row.row_id, seed) for seed, row in enumerate(dataset.rows())]
+
+    return requests
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -133,7 +133,7 @@ def test_a_store_without_room_is_named_and_the_earlier_checkpoint_stays(make_par
     full = FullStore(Path(parts.job.output))
     checkpoints = Checkpoints(full, parts.learner, identity="any", keep=1)
 
-    with pytest.raises(StoreError, match="checkpoints/step-000002; nothing was published.*limit"):
+    with pytest.raises(StoreError, match=r"checkpoints/step-000002; nothing was published.*limit"):
         checkpoints.save(Position(2, 2, 8))
 
     assert parts.checkpoints().resume() == Position(1, 1, 4)
@@ -145,7 +145,7 @@ def test_a_machine_without_room_is_named_and_the_earlier_checkpoint_stays(make_p
 
     with (
         largest_file(10_000),
-        pytest.raises(StoreError, match="cannot write the learner's state to .*assay-checkpoint-"),
+        pytest.raises(StoreError, match=r"cannot write the learner's state to .*assay-checkpoint-"),
     ):
         parts.checkpoints().save(Position(2, 2, 8))
 

@@ -48,7 +48,10 @@ def test_a_scratch_model_loads_unchanged_in_transformers(scratch_model: Path) ->
         f"<|im_start|>user\n{VIDEO}Real? /think<|im_end|>\n<|im_start|>assistant\n"
     )
     inputs = processor(
-        text=[text], videos=[frames.transpose(0, 3, 1, 2)], do_sample_frames=False, fps=4.0,
+        text=[text],
+        videos=[frames.transpose(0, 3, 1, 2)],
+        do_sample_frames=False,
+        fps=4.0,
         return_tensors="pt",
     )
     encoded = PromptEncoder(processor).encode(text, Clip(frames, fps=4.0))

@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,23 +60,16 @@ def test_rounds_and_seeds_have_orders_of_their_own(seed) -> None:
     assert len(set(orders)) == 5
 
 
-@given(size=sizes, seed=seeds, count=st.integers(2, 60))
-def test_modes_come_in_turn_and_a_clip_changes_its_mode(size, seed, count) -> None:
+@given(size=sizes, seed=seeds, turn=st.integers(0, 5))
+def test_within_a_round_the_modes_come_in_turn(size, seed, turn) -> None:
     rows = [row(f"v{index}") for index in range(size)]
-    stream = PromptStream(rows, Prompt(question="Real?"), MODES, seed)
 
-    drawn = stream.draw(0, max(count, 2 * size))
+    drawn = PromptStream(rows, Prompt(question="Real?"), MODES, seed).draw(turn * size, size)
 
-    within_a_round = [item.mode for item in drawn[:size]]
-    assert within_a_round == [MODES[place % 2] for place in range(size)]
-    asked = Counter((item.row_id, item.mode) for item in drawn[: 2 * size])
-    # A clip that comes at an even and at an odd place is asked in the turned mode.
-    assert sum(asked.values()) == 2 * size
-    assert all(
-        item.text.endswith(f"Real? {flag}<|im_end|>\n<|im_start|>assistant\n")
-        for item in drawn
-        for flag in [{"Think": "/think", "NoThink": "/no_think"}[item.mode]]
-    )
+    assert all(left.mode is not right.mode for left, right in pairwise(drawn))
+    for item in drawn:
+        flag = {"Think": "/think", "NoThink": "/no_think"}[item.mode]
+        assert item.text.endswith(f"Real? {flag}<|im_end|>\n<|im_start|>assistant\n")
 
 
 @given(seed=seeds, start=places, count=st.integers(0, 30))
@@ -105,6 +99,6 @@ def test_held_out_clips_are_as_even_as_the_classes_allow(num_real, num_fake, mos
 
 
 def test_derived_seeds_are_fixed_numbers_of_31_bits() -> None:
-    """The first four bytes of SHA-256 of "0/rollout/7" are 84 2b 96 49."""
-    assert derived_seed(0, "rollout", 7) == 0x842B9649 >> 1
+    """The first four bytes of SHA-256 of "0/rollout/7" are 3f 6e 1b 55."""
+    assert derived_seed(0, "rollout", 7) == 0x3F6E1B55 >> 1
     assert len({derived_seed(0, "rollout", place) for place in range(1000)}) == 1000

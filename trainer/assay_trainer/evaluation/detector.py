@@ -127,12 +127,14 @@ def probability_fake(
 
 def _letter_place(pieces: Sequence[str]) -> int | None:
     """Return the index of the token that ends with the letter of the last answer."""
-    start = "".join(pieces).rfind("<answer>")
-    if start < 0:
+    before, mark, rest = "".join(pieces).rpartition("<answer>")
+    if not mark:
         return None
+    first = len(before) + len(mark)
+    last = first + len(rest.partition("</answer>")[0])
     end = 0
     for index, piece in enumerate(pieces):
-        end += len(piece)
-        if end > start + len("<answer>") and piece.rstrip()[-1:] in LETTERS:
+        start, end = end, end + len(piece)
+        if end > first and start < last and piece.rstrip()[-1:] in LETTERS:
             return index
     return None

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from assay_api import StoreError
 from assay_api.stage import Optimizer, Placement
 from assay_trainer.learner.batch import MicroBatch
 from assay_trainer.learner.forward import CompletionLogprobs
@@ -125,8 +126,18 @@ class Learner:
         torch.distributed.barrier()
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part of weights, optimiser and schedule."""
-        self._engine.save_checkpoint(str(folder), tag="learner", save_latest=False)
+        """Write this rank's part of weights, optimiser and schedule.
+
+        Raises:
+            StoreError: the folder's disk is full or not writable.
+        """
+        try:
+            self._engine.save_checkpoint(str(folder), tag="learner", save_latest=False)
+        except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter.
+            raise StoreError(
+                f"cannot write the learner's state to {folder}: {error}; the last checkpoint is "
+                "kept: free some space there, or set TMPDIR to another place, and run it again"
+            ) from error
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; the same number of ranks is needed."""

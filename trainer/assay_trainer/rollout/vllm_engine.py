@@ -38,7 +38,8 @@ from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
-_BANNED_BIAS = -100.0
+BANNED_BIAS = -100.0
+"""Added to the logits of ids that must not be drawn."""
 
 
 class VllmSampler:
@@ -47,33 +48,18 @@ class VllmSampler:
     def __init__(self, config: EngineConfig) -> None:
         """Load the model; the adapters, if any, come with the first `load`."""
         processor = AutoProcessor.from_pretrained(config.model)
-        self._bias = dict.fromkeys(visual_token_ids(processor), _BANNED_BIAS)
+        self._bias = dict.fromkeys(visual_token_ids(processor), BANNED_BIAS)
         self._version = 0
         self._lora = config.lora
         self._adapter: LoRARequest | None = None
-        self._llm = LLM(
-            str(config.model),
-            dtype=config.precision.lower(),
-            enforce_eager=not torch.cuda.is_available(),
-            max_model_len=config.max_model_length_tokens,
-            max_num_seqs=config.max_sequences,
-            max_num_batched_tokens=max(8192, config.max_model_length_tokens),
-            # On a CPU vLLM cannot take back the random draw of a half-read prompt.
-            enable_chunked_prefill=torch.cuda.is_available(),
-            limit_mm_per_prompt={"image": 0, "video": 1},
-            enable_prefix_caching=True,
-            logprobs_mode="processed_logprobs",
-            disable_log_stats=True,
-            gpu_memory_utilization=config.memory_fraction,
-            **_lora_arguments(config.lora),
-        )
+        self._llm = LLM(str(config.model), **engine_arguments(config))
 
     def sample(
         self, requests: Sequence[SampleRequest], plan: SamplingPlan
     ) -> list[tuple[Sample, ...]]:
         """Draw `plan.num_samples` completions for each request, in order."""
         prompts = [
-            {"prompt": request.text, "multi_modal_data": {"video": _video(request.clip)}}
+            {"prompt": request.text, "multi_modal_data": {"video": video(request.clip)}}
             for request in requests
         ]
         outputs = self._llm.generate(
@@ -148,7 +134,27 @@ class VllmSampler:
         )
 
 
-def _video(clip: Clip) -> tuple[Any, dict[str, Any]]:
+def engine_arguments(config: EngineConfig) -> dict[str, Any]:
+    """Return the arguments of vLLM's `LLM`, apart from the model."""
+    return {
+        "dtype": config.precision.lower(),
+        "enforce_eager": not torch.cuda.is_available(),
+        "max_model_len": config.max_model_length_tokens,
+        "max_num_seqs": config.max_sequences,
+        "max_num_batched_tokens": max(8192, config.max_model_length_tokens),
+        # On a CPU vLLM cannot take back the random draw of a half-read prompt.
+        "enable_chunked_prefill": torch.cuda.is_available(),
+        "limit_mm_per_prompt": {"image": 0, "video": 1},
+        "enable_prefix_caching": True,
+        "logprobs_mode": "processed_logprobs",
+        "disable_log_stats": True,
+        "gpu_memory_utilization": config.memory_fraction,
+        **_lora_arguments(config.lora),
+    }
+
+
+def video(clip: Clip) -> tuple[Any, dict[str, Any]]:
+    """Return a clip as vLLM takes it: frames that are not to be sampled again, and their rate."""
     num_frames = len(clip.frames)
     metadata = {
         "fps": clip.fps,

@@ -1,0 +1,162 @@
+"""The samplers are real vLLM engines in Ray actors; the learner is DeepSpeed's in this process."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from assay_api import EngineError, ThinkingMode
+from assay_trainer.learner.batch import Completion, collate
+from assay_trainer.loops.prompts import prompt_item
+from assay_trainer.loops.weight_sync import WeightSync
+from assay_trainer.models.inputs import visual_token_ids
+from assay_trainer.rollout.pool import ClipRequest
+from assay_trainer.rollout.sampler import SamplingPlan
+
+TOLERANCE = 1e-4
+"""Largest difference in nats, in fp32, between sampler and learner on the same tokens."""
+PLAN = SamplingPlan(num_samples=4, max_tokens=16, temperature=1.0)
+
+
+@pytest.fixture(scope="module")
+def pool(cluster, make_pool):
+    pool = make_pool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def parts(make_parts):
+    return make_parts()
+
+
+@pytest.fixture
+def requests(parts, ask) -> list[ClipRequest]:
+    return ask(parts.dataset)
+
+
+def one_per_duration(requests: list[ClipRequest], parts) -> dict[float, ClipRequest]:
+    """Return one request for each rate of frames."""
+    return {round(16 / parts.dataset.row(r.row_id).sampled_fps): r for r in requests}
+
+
+def train(parts, draw_completions, num_steps: int = 3) -> None:
+    (batch,) = parts.micro_batches(draw_completions(parts, (5, 9, 3, 7)))
+    for _ in range(num_steps):
+        parts.learner.update([(batch, lambda out: -out.logprobs.mean())])
+
+
+def difference(parts, request: ClipRequest, samples, *, speed: float | None = None) -> float:
+    """Return the largest difference between sampler and learner over a request's samples."""
+    prompt = parts.encode(request.text, request.row_id)
+    rows = [Completion(prompt, sample.rollout.token_ids) for sample in samples]
+    batch = collate(rows, pad_id=0, tokens_per_second=speed or parts.policy.tokens_per_second)
+    learner = parts.learner.score(batch).logprobs
+    sampled = [torch.tensor(sample.rollout.sampler_logprobs) for sample in samples]
+    return max(
+        float((row[: len(own)] - own).abs().max())
+        for row, own in zip(learner, sampled, strict=True)
+    )
+
+
+def test_both_agree_on_clips_over_5_20_and_60_seconds(pool, parts, requests) -> None:
+    pool.load(parts.policy.exported_weights(), 0)
+    by_seconds = one_per_duration(requests, parts)
+    assert sorted(by_seconds) == [5, 20, 60]
+
+    for request in by_seconds.values():
+        (samples,) = pool.sample([request], PLAN)
+
+        assert len({sample.rollout.token_ids for sample in samples}) == 4
+        assert difference(parts, request, samples) < TOLERANCE
+        wrong_positions = difference(parts, request, samples, speed=1.0)
+        assert wrong_positions > 10 * TOLERANCE, "positions that are off must show"
+
+
+def test_both_agree_at_another_temperature(pool, make_parts, rl, ask) -> None:
+    parts = make_parts(**rl(temperature=0.6))
+    request = ask(parts.dataset)[0]
+
+    pool.load(parts.policy.exported_weights(), 0)
+    (samples,) = pool.sample([request], replace(PLAN, temperature=0.6))
+
+    assert difference(parts, request, samples) < TOLERANCE
+
+
+def test_visual_tokens_are_never_sampled(pool, parts, requests) -> None:
+    pool.load(parts.policy.exported_weights(), 0)
+
+    answers = pool.sample(requests, SamplingPlan(num_samples=16, max_tokens=24, temperature=2.0))
+
+    drawn = {t for samples in answers for s in samples for t in s.rollout.token_ids}
+    banned = set(visual_token_ids(parts.policy.processor))
+    assert len(drawn) > 250, "of 328 tokens nearly all come up"
+    assert not drawn & banned
+
+
+def test_after_a_sync_both_run_the_changed_weights(pool, parts, requests, draw_completions) -> None:
+    pool.load(parts.policy.exported_weights(), 0)
+    before = pool.sample(requests[:3], PLAN)
+    train(parts, draw_completions)
+    assert difference(parts, requests[0], before[0]) > 100 * TOLERANCE
+
+    pool.load(parts.policy.exported_weights(), 3)
+    after = pool.sample(requests[:3], PLAN)
+
+    for request, samples in zip(requests[:3], after, strict=True):
+        assert difference(parts, request, samples) < TOLERANCE
+        assert {sample.rollout.policy_version for sample in samples} == {3}
+
+
+class Deaf:
+    """A pool that is given weights and goes on with the ones it has."""
+
+    def __init__(self, pool) -> None:
+        self.each = pool.each
+
+    def load(self, weights, policy_version: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_canary_passes_what_is_synced_and_stops_what_is_not(
+    pool, make_parts, rl, draw_completions, temperature: float
+) -> None:
+    parts = make_parts(**rl(temperature=temperature, logprobTolerance=TOLERANCE))
+    method = parts.stage.spec.rl
+    row = parts.dataset.rows()[0]
+    canary = prompt_item(row, parts.stage.spec.prompt, ThinkingMode.THINK)
+
+    assert WeightSync(parts, pool, canary, method).push(0) < TOLERANCE
+    train(parts, draw_completions)
+    with pytest.raises(
+        EngineError,
+        match=re.escape("(spec.rl.logprobTolerance: 0.0001): the samplers do not run the learner"),
+    ):
+        WeightSync(parts, Deaf(pool), canary, method).push(3)
+    assert WeightSync(parts, pool, canary, method).push(3) < TOLERANCE
+
+
+def test_a_request_has_the_same_samples_in_any_batch(pool, parts, requests) -> None:
+    pool.load(parts.policy.exported_weights(), 0)
+
+    in_order = pool.sample(requests, PLAN)
+    pool.load(parts.policy.exported_weights(), 0)
+    reverse = pool.sample(requests[::-1], PLAN)[::-1]
+    alone = pool.sample(requests[2:3], PLAN)
+
+    for one, other in zip([*in_order, in_order[2]], [*reverse, *alone], strict=True):
+        for left, right in zip(one, other, strict=True):
+            assert left.rollout.token_ids == right.rollout.token_ids
+            assert left.rollout.sampler_logprobs == pytest.approx(
+                right.rollout.sampler_logprobs, abs=TOLERANCE
+            )
+
+
+def test_another_seed_gives_other_samples(pool, requests) -> None:
+    request = requests[0]
+
+    one, two = pool.sample([request, replace(request, seed=request.seed + 1)], PLAN)
+
+    assert {s.rollout.token_ids for s in one}.isdisjoint(s.rollout.token_ids for s in two)
