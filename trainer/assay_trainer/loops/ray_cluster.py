@@ -8,6 +8,11 @@ from typing import Any
 import ray
 
 
+def is_remote() -> bool:
+    """Tell whether there is a cluster to join."""
+    return "RAY_ADDRESS" in os.environ
+
+
 @contextmanager
 def ray_cluster(num_workers: int) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start one in processes of this machine."""

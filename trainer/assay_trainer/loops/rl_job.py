@@ -1,34 +1,23 @@
-"""An RL stage on Ray: rollout engines in actors, learner processes by Ray Train.
+"""An RL stage on Ray: rollout engines in actors, learners beside them.
 
 With `RAY_ADDRESS` set (as in a RayJob) the cluster is joined; without, one is started in
-processes of this machine and ended afterwards.
+processes of this machine and ended afterwards. A lone learner on one machine is this process;
+several, or those of a cluster, are started and watched by Ray Train.
 """
 
+import os
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from assay_api import (
-    AssayError,
-    EngineError,
-    InvalidInput,
-    JudgeError,
-    ResolvedStageJob,
-    StoreError,
-)
+from assay_api import AssayError, EngineError, InvalidInput, ResolvedStageJob
 from assay_trainer.loops.engines import start_pool
-from assay_trainer.loops.ray_cluster import ray_cluster
+from assay_trainer.loops.ray_cluster import is_remote, ray_cluster
+from assay_trainer.rollout.pool import RolloutPool
 
 _MAX_LEARNER_FAILURES = 2
 """Times that Ray Train starts the learners anew; each goes on from the newest checkpoint."""
-_KNOWN_ERRORS: Mapping[str, type[Exception]] = {
-    kind.__name__: kind for kind in (InvalidInput, EngineError, JudgeError, StoreError)
-}
 
 
 def run_rl(job: ResolvedStageJob) -> None:
@@ -40,42 +29,61 @@ def run_rl(job: ResolvedStageJob) -> None:
     """
     spec, placement = job.stage.spec, job.stage.spec.placement
     assert spec.rl is not None
-    with (
-        ray_cluster(placement.learners + placement.rollouts + 1),
-        tempfile.TemporaryDirectory(prefix="assay-ray-train-") as scratch,
-    ):
+    with ray_cluster(placement.learners + placement.rollouts + 1):
         pool = start_pool(job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora)
-        on_gpu = ray.cluster_resources().get("GPU", 0) > 0
+        if placement.learners == 1 and not is_remote():
+            from assay_trainer.loops.rl_learner import run_learner
+
+            run_learner(job, pool, threads=os.cpu_count() or 1)
+        else:
+            _run_learners(job, pool)
+
+
+def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> None:
+    """Run the learners by Ray Train, which starts them all anew when one dies."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+    on_gpu = ray.cluster_resources().get("GPU", 0) > 0
+    with tempfile.TemporaryDirectory(prefix="assay-ray-train-") as scratch:
         trainer = TorchTrainer(
             _learner,
             train_loop_config={"job": job.model_dump_json(by_alias=True), "pool": pool},
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
-            scaling_config=ScalingConfig(num_workers=placement.learners, use_gpu=on_gpu),
+            scaling_config=ScalingConfig(
+                num_workers=job.stage.spec.placement.learners, use_gpu=on_gpu
+            ),
             run_config=RunConfig(
                 storage_path=scratch,
                 failure_config=FailureConfig(max_failures=_MAX_LEARNER_FAILURES),
             ),
         )
         try:
-            failure = trainer.fit().return_value
+            trainer.fit()
         except WorkerGroupError as error:
-            raise _known(error) from error
+            raise _known(error.worker_failures.values(), error) from error
         except TrainingFailedError as error:
             raise EngineError(f"Ray Train gave up: {error}; the checkpoints are kept") from error
-    if failure is not None:
-        raise _KNOWN_ERRORS.get(failure[0], AssayError)(failure[1])
 
 
-def _known(error: WorkerGroupError) -> Exception:
-    for failure in error.worker_failures.values():
-        cause = failure.__cause__ or failure
-        if isinstance(cause, (InvalidInput, AssayError)):
-            return cause
-    return EngineError(f"a learner process failed: {error}; the checkpoints are kept")
+def _learner(config: dict[str, Any]) -> None:
+    """Run one of the processes that Ray Train started."""
+    import ray.train
 
-
-def _learner(config: dict[str, Any]) -> tuple[str, str] | None:
-    # Only the learners load torch's and DeepSpeed's half of the trainer.
     from assay_trainer.loops.rl_learner import run_learner
 
-    return run_learner(config)
+    context = ray.train.get_context()
+    threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
+    leads = context.get_world_rank() == 0
+    job = ResolvedStageJob.model_validate_json(config["job"])
+    run_learner(job, config["pool"] if leads else None, threads=threads)
+
+
+def _known(failures: Any, error: Exception) -> Exception:
+    """Return the learners' own error where one of them knew what was wrong."""
+    for failure in failures:
+        for cause in (failure, failure.__cause__):
+            if isinstance(cause, (InvalidInput, AssayError)):
+                return cause
+    return EngineError(f"a learner process failed: {error}; the checkpoints are kept")

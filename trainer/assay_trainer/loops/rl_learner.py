@@ -1,12 +1,8 @@
 """One learner process of an RL stage: builds its parts and runs the loop."""
 
-import os
-from typing import Any
-
-import ray.train
 import torch
 
-from assay_api import AssayError, InvalidInput, ResolvedStageJob, Split
+from assay_api import ResolvedStageJob, Split
 from assay_trainer.judge import Judge
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.loops.prompts import PromptStream, derived_seed, prompt_item
@@ -17,24 +13,16 @@ from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.rollout.pool import RolloutPool
 
 
-def run_learner(config: dict[str, Any]) -> tuple[str, str] | None:
-    """Run one learner process; a lone one returns its error, for it would only be repeated."""
-    job = ResolvedStageJob.model_validate_json(config["job"])
-    context = ray.train.get_context()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    try:
-        _run_loop(job, config["pool"] if context.get_world_rank() == 0 else None)
-    except (InvalidInput, AssayError) as error:
-        if context.get_world_size() > 1:
-            raise
-        return type(error).__name__, str(error)
-    return None
+def run_learner(job: ResolvedStageJob, pool: RolloutPool | None, *, threads: int) -> None:
+    """Run the loop to its end; the process that is given the samplers leads.
 
-
-def _run_loop(job: ResolvedStageJob, pool: RolloutPool | None) -> None:
-    """Run the loop; the process that is given the samplers leads."""
+    Raises:
+        InvalidInput: model or dataset are not what the stage needs.
+        AssayError: an engine, a judge or the store failed; checkpoints are kept.
+    """
     spec = job.stage.spec
     assert spec.rl is not None
+    torch.set_num_threads(threads)
     parts = build_parts(job, temperature=spec.rl.temperature)
     prompts = PromptStream(
         parts.dataset.rows(Split.TRAIN), spec.prompt, spec.rl.modes, derived_seed(spec.seed, "rl")
