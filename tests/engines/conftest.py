@@ -188,16 +188,21 @@ def speaking_model(
     return output / "model"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rl() -> Callable[..., dict[str, Any]]:
     """Write the method of an RL stage, with changes."""
     return rl_spec
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sft() -> Callable[..., dict[str, Any]]:
     """Write the method of an SFT stage, with changes."""
     return sft_spec
+
+
+@pytest.fixture(scope="session")
+def make_orders() -> Callable[[Path, Path | None], Orders]:
+    return Orders
 
 
 @pytest.fixture
