@@ -38,7 +38,8 @@ from assay_trainer.rollout.pool import ClipRequest, PoolConfig, RolloutPool
 
 QUESTION = "Real or fake? A) real B) fake"
 CLIP_SECONDS = (5, 20, 60)
-SIZES = {"hiddenSize": 64, "numLayers": 2, "visionHiddenSize": 32, "visionDepth": 2}
+SIZES = {"hiddenSize": 64, "numLayers": 2, "numHeads": 2, "numKvHeads": 1}
+SIZES |= {"visionHiddenSize": 32, "visionDepth": 2}
 REASONING = ("It is smooth.", "The light is steady.")
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -220,7 +221,9 @@ def make_parts(orders: Orders, tmp_path: Path) -> Iterator[Callable[..., StagePa
     os.environ["LOCAL_RANK"] = "0"
 
     def build(**spec: Any) -> StageParts:
-        return build_parts(orders(tmp_path / "stage", rl_spec() | spec), temperature=1.0)
+        job = orders(tmp_path / "stage", rl_spec() | spec)
+        assert job.stage.spec.rl is not None
+        return build_parts(job, temperature=job.stage.spec.rl.temperature)
 
     yield build
     os.environ.clear()
@@ -287,7 +290,10 @@ def ask() -> Callable[[ClipDataset], list[ClipRequest]]:
 
     def requests(dataset: ClipDataset) -> list[ClipRequest]:
         text, _ = detection_prompt(Prompt(question=QUESTION), ThinkingMode.THINK)
-        return [ClipRequest(text, row.row_id, seed) for seed, row in enumerate(dataset.rows())]
+        return [
+            ClipRequest(text, row.row_id, seed=1000 * place)
+            for place, row in enumerate(dataset.rows())
+        ]
 
     return requests
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from assay_api import ThinkingMode
 from assay_api.stage import Prompt
 from assay_data.shards import ClipRow
-from assay_trainer.loops.prompts import PromptStream, ShuffledStream, derived_seed
+from assay_trainer.loops.prompts import PromptStream, ShuffledStream, balanced, derived_seed
 from assay_trainer.loops.validation import held_out_sample
 
 MODES = (ThinkingMode.THINK, ThinkingMode.NO_THINK)
@@ -102,3 +102,10 @@ def test_derived_seeds_are_fixed_numbers_of_31_bits() -> None:
     """The first four bytes of SHA-256 of "0/rollout/7" are 3f 6e 1b 55."""
     assert derived_seed(0, "rollout", 7) == 0x3F6E1B55 >> 1
     assert len({derived_seed(0, "rollout", place) for place in range(1000)}) == 1000
+
+
+def test_classes_are_balanced_by_repeating_the_rows_of_the_smaller_one() -> None:
+    rows = [row("a"), row("b"), row("c"), row("d"), row("e"), row("x", "fake"), row("y", "fake")]
+
+    assert [r.row_id for r in balanced(rows)] == [*"abcdexy", "x", "y", "x"]
+    assert balanced(rows[3:]) == [*rows[3:]]
