@@ -12,9 +12,9 @@ from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from assay_data.store import Store
 
 from assay_api import StoreError, ThinkingMode
+from assay_data.store import Store
 from assay_trainer.metrics_log import step_key, step_keys
 from assay_trainer.records import ScoredGroup
 
