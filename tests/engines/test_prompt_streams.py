@@ -80,6 +80,22 @@ def test_any_prompt_is_reached_without_what_came_before(seed, start, count) -> N
     assert stream.draw(start, count) == stream.draw(0, start + count)[start:]
 
 
+@given(num_real=st.integers(1, 9), num_fake=st.integers(1, 9), seed=seeds)
+def test_a_round_asks_about_both_classes_equally_often(num_real, num_fake, seed) -> None:
+    rows = [row(f"r{index}") for index in range(num_real)]
+    rows += [row(f"f{index}", "fake") for index in range(num_fake)]
+    most = max(num_real, num_fake)
+
+    drawn = PromptStream(rows, Prompt(), MODES, seed).draw(0, 2 * most)
+
+    assert Counter(item.label for item in drawn) == {"real": most, "fake": most}
+    times = Counter(item.row_id for item in drawn)
+    assert times.keys() == {one.row_id for one in rows}
+    for label in ("real", "fake"):
+        counts = [times[one.row_id] for one in rows if one.label == label]
+        assert max(counts) - min(counts) <= 1
+
+
 @given(
     num_real=st.integers(0, 12), num_fake=st.integers(0, 12), most=st.integers(1, 30), seed=seeds
 )

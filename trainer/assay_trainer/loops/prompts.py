@@ -31,9 +31,12 @@ class ShuffledStream(Generic[Item]):
     def draw(self, cursor: int, count: int) -> list[tuple[int, Item]]:
         """Return the items at `cursor` and the places after it, each with its round."""
         drawn = []
+        orders: dict[int, list[int]] = {}
         for place in range(cursor, cursor + count):
             turn, index = divmod(place, len(self._items))
-            drawn.append((turn, self._items[self._order(turn)[index]]))
+            if turn not in orders:
+                orders[turn] = self._order(turn)
+            drawn.append((turn, self._items[orders[turn][index]]))
         return drawn
 
     def _order(self, turn: int) -> list[int]:
