@@ -193,7 +193,9 @@ class Placement(Model):
     micro_batch: int = Field(
         default=8, ge=1, description="Completions (or examples) in one forward of one learner."
     )
-    zero_stage: Literal[0, 1, 2, 3] = Field(default=2, description="DeepSpeed ZeRO stage.")
+    zero_stage: Literal[0, 1, 2] = Field(
+        default=2, description="DeepSpeed ZeRO stage; weights stay whole on every learner."
+    )
     precision: Literal["Float32", "BFloat16"] = Field(
         default="BFloat16", description="Number format of weights and activations."
     )
