@@ -38,6 +38,7 @@ def main() -> None:
     # waits for others holds up the one it waits for, ten times over. Read when torch is loaded,
     # here and in all processes that are started from here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
     except InvalidInput as error:
