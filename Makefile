@@ -48,6 +48,7 @@ STAMP := .venv/assay-$(ACCELERATOR)-$(IDENTITY)
 setup: $(STAMP) ## Make .venv; ACCELERATOR=gpu: with vLLM's GPU build.
 
 # Always from nothing, so that an interrupted set-up leaves no trace: uv's cache makes it quick.
+# Compiled at once: a stage starts some ten processes, and not every machine keeps what they compile.
 $(STAMP):
 	@echo "set-up: packages of $(LOCK) into .venv (the first time: a few GB, some minutes)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
@@ -70,7 +71,7 @@ $(STAMP):
 	export UV_HTTP_TIMEOUT=$${UV_HTTP_TIMEOUT:-300}
 	export VIRTUAL_ENV="$(CURDIR)/.venv"
 	quiet=; test -t 2 || quiet=--quiet
-	$(UV) pip install $$quiet --no-deps -r $(LOCK)
+	$(UV) pip install $$quiet --no-deps --compile-bytecode -r $(LOCK)
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 	echo "set-up: done"
@@ -132,7 +133,7 @@ demo: setup ## The whole recipe on a tiny model. VIDEOS=DIR SEED=0 STORE=demo-st
 	$(ASSAY) run "$${arguments[@]}" $(DEMO_FLAGS)
 	fresh="$$store-fresh"
 	rm -rf -- "$$fresh"
-	$(ASSAY) data render "$$fresh" --videos 8 --width-pixels 84 --seed $$(($(SEED) + 1000))
+	$(ASSAY) data render "$$fresh" --videos 8 --width-pixels 56 --seed $$(($(SEED) + 1000))
 	verdicts "$$fresh"
 	if [ -n "$$VIDEOS" ]; then verdicts "$$videos"; fi
 	echo "demo: the report, one page with curves, samples and evaluation"

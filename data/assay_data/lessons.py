@@ -36,21 +36,6 @@ class Example:
     response: str
 
 
-def object_sentence(seen: Attributes) -> str:
-    """Say what moves where."""
-    return f"A {seen.color} {seen.shape} moves {seen.direction}."
-
-
-def texture_sentence(seen: Attributes) -> str:
-    """Say what the texture is like: where the artefact of one generator shows."""
-    return f"The texture is {seen.texture}."
-
-
-def light_sentence(seen: Attributes) -> str:
-    """Say what the light is like: where the artefact of the other generator shows."""
-    return f"The light is {seen.light}."
-
-
 def lessons(seen: Attributes, rng: random.Random) -> tuple[Example, ...]:
     """Write the lessons of one clip: two descriptions, one for each answer, and two judgements."""
     descriptions = [describe(seen, answer, rng) for answer in rng.sample("AB", 2)]
@@ -58,31 +43,44 @@ def lessons(seen: Attributes, rng: random.Random) -> tuple[Example, ...]:
 
 
 def describe(seen: Attributes, answer: str, rng: random.Random) -> Example:
-    """Describe the clip, half of the time without its object; then answer as told."""
-    sentences = [object_sentence(seen)] if rng.random() < 0.5 else []
-    sentences += [texture_sentence(seen), light_sentence(seen)]
-    return Example(task="Describe", prompt="", response=_response(sentences, answer))
+    """Describe the clip, mostly without its object; then answer as told."""
+    described = [
+        sentence
+        for name, sentence in sentences(seen).items()
+        if name in ("texture", "light") or rng.random() < 0.3
+    ]
+    return Example(task="Describe", prompt="", response=_response(described, answer))
 
 
 def judge(seen: Attributes, rng: random.Random) -> Example:
-    """Score a description with gaps and mistakes: 0.3 for each sentence that is there and right."""
+    """Score a description with gaps, cuts and mistakes: a quarter for each right sentence."""
     told = replace(
         seen,
         texture=rng.choice(TEXTURES) if rng.random() < 0.3 else seen.texture,
         light=rng.choice(LIGHTS) if rng.random() < 0.3 else seen.light,
     )
-    parts = [
-        (object_sentence(told), True),
-        (texture_sentence(told), told.texture == seen.texture),
-        (light_sentence(told), told.light == seen.light),
-    ]
-    kept = [part for part in parts if rng.random() < 0.7]
-    tenths = 3 * sum(right for _, right in kept)
+    said = [_cut_short(one) if rng.random() < 0.15 else one for one in sentences(told).values()]
+    kept = [said[index] for index in sorted(rng.sample(range(4), rng.randint(0, 4)))]
+    quarters = len(set(kept) & set(sentences(seen).values()))
     return Example(
         task="Judge",
-        prompt=_response([sentence for sentence, _ in kept], rng.choice("AB")),
-        response=f"<answer>{tenths / 10:.1f}</answer>",
+        prompt=_response(kept, rng.choice("AB")),
+        response=f"<answer>{quarters / 4:.2f}</answer>",
     )
+
+
+def sentences(seen: Attributes) -> dict[str, str]:
+    """Say what can be seen; texture and light are where the generators' artefacts show."""
+    return {
+        "object": f"A {seen.color} {seen.shape}.",
+        "direction": f"It moves {seen.direction}.",
+        "texture": f"The texture is {seen.texture}.",
+        "light": f"The light is {seen.light}.",
+    }
+
+
+def _cut_short(sentence: str) -> str:
+    return sentence.split()[0] + "."
 
 
 def _response(sentences: list[str], answer: str) -> str:
