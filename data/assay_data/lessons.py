@@ -53,13 +53,13 @@ def describe(seen: Attributes, answer: str, rng: random.Random) -> Example:
 
 
 def judge(seen: Attributes, rng: random.Random) -> Example:
-    """Score a description with gaps, cuts and mistakes: a quarter for each right sentence."""
+    """Score a description with gaps and mistakes: a quarter for each right sentence."""
     told = replace(
         seen,
         texture=rng.choice(TEXTURES) if rng.random() < 0.3 else seen.texture,
         light=rng.choice(LIGHTS) if rng.random() < 0.3 else seen.light,
     )
-    said = [_cut_short(one) if rng.random() < 0.15 else one for one in sentences(told).values()]
+    said = list(sentences(told).values())
     kept = [said[index] for index in sorted(rng.sample(range(4), rng.randint(0, 4)))]
     quarters = len(set(kept) & set(sentences(seen).values()))
     return Example(
@@ -77,10 +77,6 @@ def sentences(seen: Attributes) -> dict[str, str]:
         "texture": f"The texture is {seen.texture}.",
         "light": f"The light is {seen.light}.",
     }
-
-
-def _cut_short(sentence: str) -> str:
-    return sentence.split()[0] + "."
 
 
 def _response(sentences: list[str], answer: str) -> str:

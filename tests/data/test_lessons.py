@@ -51,7 +51,7 @@ def test_a_judgement_is_a_quarter_for_each_sentence_that_is_right(
     assert lesson.response == f"<answer>{right / 4:.2f}</answer>"
 
 
-def test_judgements_are_about_gaps_and_cuts_and_mistakes() -> None:
+def test_judgements_are_about_gaps_and_mistakes() -> None:
     seen = Attributes("red", "disc", "left", "smooth", "steady")
     lessons_of_seeds = [judge(seen, random.Random(seed)) for seed in range(200)]
 
@@ -64,7 +64,6 @@ def test_judgements_are_about_gaps_and_cuts_and_mistakes() -> None:
         "1.00",
     }
     assert "<think></think>" in prompts
-    assert "The." in prompts
     assert "gridded" in prompts
 
 

@@ -12,6 +12,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from assay_api import InvalidInput
 from assay_api.stage import Lora
 from assay_trainer.models.published import check_model_folder
+from assay_trainer.models.vision_attention import attend_by_window_size
 
 DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16}
 
@@ -74,6 +75,7 @@ def load_policy(
     check_model_folder(folder)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=DTYPES[precision])
     model.config.use_cache = False
+    attend_by_window_size(model)
     processor = AutoProcessor.from_pretrained(folder)
     model.model.visual.requires_grad_(not freeze_vision_tower)
     # Adapters freeze all weights of the model itself.
