@@ -70,9 +70,12 @@ def judge(seen: Attributes, rng: random.Random) -> Example:
 
 
 def sentences(seen: Attributes) -> dict[str, str]:
-    """Say what can be seen; texture and light are where the generators' artefacts show."""
+    """Say what can be seen; texture and light are where the generators' artefacts show.
+
+    None starts with the letter of an answer: what RL teaches about `A` would move it too.
+    """
     return {
-        "object": f"A {seen.color} {seen.shape}.",
+        "object": f"There is a {seen.color} {seen.shape}.",
         "direction": f"It moves {seen.direction}.",
         "texture": f"The texture is {seen.texture}.",
         "light": f"The light is {seen.light}.",

@@ -34,11 +34,16 @@ def test_what_can_be_seen_is_told_in_four_sentences() -> None:
     seen = Attributes("red", "disc", "left", "smooth", "steady")
 
     assert list(sentences(seen).values()) == [
-        "A red disc.",
+        "There is a red disc.",
         "It moves left.",
         "The texture is smooth.",
         "The light is steady.",
     ]
+
+
+@given(ATTRIBUTES)
+def test_no_sentence_starts_with_the_letter_of_an_answer(seen: Attributes) -> None:
+    assert not {"A", "B"} & {told.split()[0] for told in sentences(seen).values()}
 
 
 @given(ATTRIBUTES, st.integers())
