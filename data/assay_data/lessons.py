@@ -44,42 +44,44 @@ def lessons(seen: Attributes, rng: random.Random) -> tuple[Example, ...]:
 
 def describe(seen: Attributes, answer: str, rng: random.Random) -> Example:
     """Describe the clip, mostly without its object; then answer as told."""
-    described = [
-        sentence
-        for name, sentence in sentences(seen).items()
-        if name in ("texture", "light") or rng.random() < 0.3
-    ]
-    return Example(task="Describe", prompt="", response=_response(described, answer))
+    said = sentences(seen)
+    optional = [sentence for sentence in said[:-1] if rng.random() < 0.3]
+    return Example(task="Describe", prompt="", response=_response([*optional, said[-1]], answer))
 
 
 def judge(seen: Attributes, rng: random.Random) -> Example:
-    """Score a description with gaps and mistakes: a quarter for each right sentence."""
+    """Score a description with gaps and mistakes: 0.3 for each sentence that is right."""
     told = replace(
         seen,
         texture=rng.choice(TEXTURES) if rng.random() < 0.3 else seen.texture,
         light=rng.choice(LIGHTS) if rng.random() < 0.3 else seen.light,
     )
-    said = list(sentences(told).values())
-    kept = [said[index] for index in sorted(rng.sample(range(4), rng.randint(0, 4)))]
-    quarters = len(set(kept) & set(sentences(seen).values()))
+    said = sentences(told)
+    kept = [said[index] for index in sorted(rng.sample(range(3), rng.randint(0, 3)))]
+    tenths = 3 * len(set(kept) & set(sentences(seen)))
     return Example(
         task="Judge",
         prompt=_response(kept, rng.choice("AB")),
-        response=f"<answer>{quarters / 4:.2f}</answer>",
+        response=f"<answer>{tenths / 10:.1f}</answer>",
     )
 
 
-def sentences(seen: Attributes) -> dict[str, str]:
-    """Say what can be seen; texture and light are where the generators' artefacts show.
+def sentences(seen: Attributes) -> list[str]:
+    """Say what can be seen: the object, where it goes, and last what a generator left.
 
     None starts with the letter of an answer: what RL teaches about `A` would move it too.
     """
-    return {
-        "object": f"There is a {seen.color} {seen.shape}.",
-        "direction": f"It moves {seen.direction}.",
-        "texture": f"The texture is {seen.texture}.",
-        "light": f"The light is {seen.light}.",
-    }
+    return [
+        f"There is a {seen.color} {seen.shape}.",
+        f"It moves {seen.direction}.",
+        f"The picture is {_artefact(seen)}.",
+    ]
+
+
+def _artefact(seen: Attributes) -> str:
+    if seen.texture == "gridded":
+        return "gridded"
+    return "flickering" if seen.light == "flickering" else "clean"
 
 
 def _response(sentences: list[str], answer: str) -> str:

@@ -3,6 +3,7 @@
 import random
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,30 +31,37 @@ ATTRIBUTES = st.builds(
 )
 
 
-def test_what_can_be_seen_is_told_in_four_sentences() -> None:
-    seen = Attributes("red", "disc", "left", "smooth", "steady")
-
-    assert list(sentences(seen).values()) == [
+@pytest.mark.parametrize(
+    ("texture", "light", "artefact"),
+    [
+        ("smooth", "steady", "clean"),
+        ("gridded", "steady", "gridded"),
+        ("smooth", "flickering", "flickering"),
+    ],
+)
+def test_what_can_be_seen_is_told_in_three_sentences(
+    texture: str, light: str, artefact: str
+) -> None:
+    assert sentences(Attributes("red", "disc", "left", texture, light)) == [
         "There is a red disc.",
         "It moves left.",
-        "The texture is smooth.",
-        "The light is steady.",
+        f"The picture is {artefact}.",
     ]
 
 
 @given(ATTRIBUTES)
 def test_no_sentence_starts_with_the_letter_of_an_answer(seen: Attributes) -> None:
-    assert not {"A", "B"} & {told.split()[0] for told in sentences(seen).values()}
+    assert not {"A", "B"} & {told.split()[0] for told in sentences(seen)}
 
 
 @given(ATTRIBUTES, st.integers())
-def test_a_judgement_is_a_quarter_for_each_sentence_that_is_right(
+def test_a_judgement_is_three_tenths_for_each_sentence_that_is_right(
     seen: Attributes, seed: int
 ) -> None:
     lesson = judge(seen, random.Random(seed))
 
-    right = sum(told in sentences(seen).values() for told in SENTENCE.findall(lesson.prompt))
-    assert lesson.response == f"<answer>{right / 4:.2f}</answer>"
+    right = sum(told in sentences(seen) for told in SENTENCE.findall(lesson.prompt))
+    assert lesson.response == f"<answer>{3 * right / 10:.1f}</answer>"
 
 
 def test_judgements_are_about_gaps_and_mistakes() -> None:
@@ -61,13 +69,8 @@ def test_judgements_are_about_gaps_and_mistakes() -> None:
     lessons_of_seeds = [judge(seen, random.Random(seed)) for seed in range(200)]
 
     prompts = "".join(lesson.prompt for lesson in lessons_of_seeds)
-    assert {lesson.response[8:12] for lesson in lessons_of_seeds} == {
-        "0.00",
-        "0.25",
-        "0.50",
-        "0.75",
-        "1.00",
-    }
+    scores = {lesson.response.removeprefix("<answer>")[:3] for lesson in lessons_of_seeds}
+    assert scores == {"0.0", "0.3", "0.6", "0.9"}
     assert "<think></think>" in prompts
     assert "gridded" in prompts
 
@@ -77,8 +80,8 @@ def test_a_description_is_true_and_tells_where_artefacts_show(seen: Attributes, 
     lesson = describe(seen, "B", random.Random(seed))
 
     told = SENTENCE.findall(lesson.response)
-    assert set(told) <= set(sentences(seen).values())
-    assert told[-2:] == [f"The texture is {seen.texture}.", f"The light is {seen.light}."]
+    assert set(told) <= set(sentences(seen))
+    assert told[-1] == sentences(seen)[-1]
 
 
 @given(ATTRIBUTES, st.integers())

@@ -134,5 +134,5 @@ def test_a_synthetic_dataset_has_its_lessons(tmp_path: Path) -> None:
     for row in rows:
         assert [example.task for example in row.examples] == ["Describe"] * 2 + ["Judge"] * 2
         assert (row.width, row.height, row.sampled_fps) == (84, 84, 4.0)
-        light = "flickering" if row.generator == "flicker" else "steady"
-        assert f"The light is {light}." in row.examples[0].response
+        artefact = {"grid": "gridded", "flicker": "flickering"}.get(row.generator, "clean")
+        assert f"The picture is {artefact}." in row.examples[0].response
