@@ -46,6 +46,6 @@ def windowed_attention(
         members = [index for index, other in enumerate(sizes) if other == size]
         q, k, v = (torch.cat([tensor[index] for index in members]) for tensor in windows)
         out = scaled_dot_product_attention(q, k, v, scale=scaling)
-        for index, window in zip(members, out.split(1), strict=True):
+        for index, window in zip(members, out[:, None], strict=True):
             attended[index] = window
     return torch.cat(attended, dim=2).transpose(1, 2), None
