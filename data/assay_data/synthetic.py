@@ -83,7 +83,7 @@ def render(seen: Attributes, source: SyntheticSource, rng: random.Random) -> NDA
     )
     if seen.texture == "gridded":
         cells = np.add.outer(np.arange(width) // CELL_PIXELS, np.arange(width) // CELL_PIXELS) % 2
-        frames += ((14 + 10 * rng.random()) * (cells * 2 - 1)).astype(np.float32)[None, ..., None]
+        frames += ((24 + 12 * rng.random()) * (cells * 2 - 1)).astype(np.float32)[None, ..., None]
     if seen.light == "flickering":
         frames *= _brightness(times, rng)[:, None, None, None]
     frames += 4 * noise.standard_normal(frames.shape, dtype=np.float32)
