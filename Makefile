@@ -48,7 +48,7 @@ STAMP := .venv/assay-$(ACCELERATOR)-$(IDENTITY)
 setup: $(STAMP) ## Make .venv; ACCELERATOR=gpu: with vLLM's GPU build.
 
 # Always from nothing, so that an interrupted set-up leaves no trace: uv's cache makes it quick.
-# Compiled at once: a stage starts some ten processes, and not every machine keeps what they compile.
+# Compiled at once: the demo starts a dozen processes, and not every machine keeps what they compile.
 $(STAMP):
 	@echo "set-up: packages of $(LOCK) into .venv (the first time: a few GB, some minutes)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {

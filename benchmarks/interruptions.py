@@ -64,10 +64,12 @@ def main() -> int:
 
 def model_digests(store: Path) -> dict[str, str]:
     """Return SHA-256 of each file of weights in a store, by its path in the store."""
-    return {
-        path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.glob("stages/*/model/*.safetensors"))
-    }
+    digests = {}
+    for path in sorted(store.glob("stages/*/model/*.safetensors")):
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.relative_to(store).as_posix()] = sha256
+    return digests
 
 
 def as_text(kills: list[Kill], expected: dict[str, str], found: dict[str, str]) -> str:

@@ -57,7 +57,9 @@ def judge(seen: Attributes, rng: random.Random) -> Example:
         light=rng.choice(LIGHTS) if rng.random() < 0.3 else seen.light,
     )
     said = sentences(told)
-    kept = [said[index] for index in sorted(rng.sample(range(3), rng.randint(0, 3)))]
+    kept = [
+        said[index] for index in sorted(rng.sample(range(len(said)), rng.randint(0, len(said))))
+    ]
     tenths = 3 * len(set(kept) & set(sentences(seen)))
     return Example(
         task="Judge",
@@ -84,5 +86,5 @@ def _artefact(seen: Attributes) -> str:
     return "flickering" if seen.light == "flickering" else "clean"
 
 
-def _response(sentences: list[str], answer: str) -> str:
-    return f"<think>{' '.join(sentences)}</think><answer>{answer}</answer>"
+def _response(said: list[str], answer: str) -> str:
+    return f"<think>{' '.join(said)}</think><answer>{answer}</answer>"

@@ -1,7 +1,7 @@
 """Attention within the windows of the vision tower, windows of one size in one call.
 
 transformers' own calls SDPA for each window: for small frames on a CPU that is hundreds of calls,
-and most of the time of a step that trains the vision tower.
+and a large part of the time of a step that trains the vision tower.
 
 Axes used in this file:
     head    attention heads
@@ -41,11 +41,10 @@ def windowed_attention(
     """Let each patch attend to the patches of its window; `cu_seq_lens_q` bounds the windows."""
     sizes = cu_seq_lens_q.diff().tolist()
     windows = [torch.split(tensor, sizes, dim=2) for tensor in (query, key, value)]
-    attended: list[Tensor] = [query] * len(sizes)
+    attended: dict[int, Tensor] = {}
     for size in dict.fromkeys(sizes):
         members = [index for index, other in enumerate(sizes) if other == size]
         q, k, v = (torch.cat([tensor[index] for index in members]) for tensor in windows)
         out = scaled_dot_product_attention(q, k, v, scale=scaling)
-        for index, window in zip(members, out[:, None], strict=True):
-            attended[index] = window
-    return torch.cat(attended, dim=2).transpose(1, 2), None
+        attended.update(zip(members, out[:, None], strict=True))
+    return torch.cat([attended[index] for index in range(len(sizes))], dim=2).transpose(1, 2), None
