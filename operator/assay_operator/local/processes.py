@@ -16,7 +16,7 @@ from typing import Self
 from assay_api.errors import WorkloadError
 from assay_api.layout import ResourceId
 from assay_operator.local.command import Command
-from assay_operator.local.guard import RUN_MARK, start_guard
+from assay_operator.local.guard import RUN_MARK, Guard
 from assay_operator.local.proctree import Marks, end_all
 
 STORE_MARK = "ASSAY_STORE_OWNER"
@@ -71,7 +71,7 @@ class Processes:
 
     def __enter__(self) -> Self:
         """Start the guard."""
-        self._guard = start_guard(self._run)
+        self._guard = Guard(self._run)
         return self
 
     def __exit__(
@@ -82,7 +82,7 @@ class Processes:
     ) -> None:
         """End every workload, and the guard."""
         self.stop_all()
-        self._guard.communicate()
+        self._guard.close()
 
     def start(self, resource: ResourceId, command: Command, log: Path) -> None:
         """Start a workload in a session of its own; its output goes to the log file.
@@ -114,6 +114,7 @@ class Processes:
         except OSError as error:
             raise WorkloadError(f"{resource} can't be started ({log}): {error}") from error
         self._children[resource] = _Child(popen)
+        self._guard.watch(popen.pid)
 
     def stop(self, resource: ResourceId) -> None:
         """Ask a workload to end (SIGTERM to its group); asking again changes nothing."""
@@ -132,6 +133,7 @@ class Processes:
             exit_code = child.popen.poll()
             if exit_code is not None:
                 self._end_tree(resource)
+                self._guard.forget(child.popen.pid)
                 del self._children[resource]
                 ended[resource] = Exit(exit_code, child.kill_at_seconds is not None)
         return ended
@@ -146,7 +148,8 @@ class Processes:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.popen.wait(max(0.0, child.kill_at_seconds - time.monotonic()))
         finally:
-            end_all(lambda marks: marks.get(RUN_MARK) == self._run)
+            sessions = [child.popen.pid for child in self._children.values()]
+            end_all(lambda marks: marks.get(RUN_MARK) == self._run, sessions)
             for child in self._children.values():
                 child.popen.wait()
 
@@ -154,7 +157,7 @@ class Processes:
         def is_ours(marks: Marks) -> bool:
             return marks.get(RUN_MARK) == self._run and marks.get(RESOURCE_MARK) == str(resource)
 
-        end_all(is_ours)
+        end_all(is_ours, [self._children[resource].popen.pid])
 
 
 def _die_with(parent: int) -> Callable[[], None]:

@@ -1,14 +1,15 @@
 """Processes of this machine found by a mark in their environment, and ended for certain.
 
 Children inherit their parent's environment, so a mark finds whole trees, those of Ray and vLLM
-included, whichever session or parent they have moved to.
+included, whichever session or parent they have moved to. A program that writes its own title (Ray's
+agents do) wipes the mark out; it is found by its parent or by its session.
 """
 
 import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class Process:
     """Its number."""
     parent: int
     """Number of its parent."""
+    session: int
+    """Number of the process that began its session."""
     marks: Marks
     """Its environment when it began, as far as we may read it."""
 
@@ -36,10 +39,10 @@ def scan() -> dict[int, Process]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             with contextlib.suppress(OSError):
-                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-                if state not in "ZX":
-                    pid = int(folder.name)
-                    found[pid] = Process(pid, int(parent), _marks(folder / "environ"))
+                told = (folder / "stat").read_text().rpartition(")")[2].split()
+                if told[0] not in "ZX":
+                    pid, parent, session = int(folder.name), int(told[1]), int(told[3])
+                    found[pid] = Process(pid, parent, session, _marks(folder / "environ"))
     return found
 
 
@@ -52,19 +55,29 @@ def _marks(file: Path) -> Marks:
     return {name: value for name, _, value in pairs}
 
 
-def select(processes: Mapping[int, Process], is_ours: Callable[[Marks], bool]) -> list[int]:
-    """Return the marked processes and all below them, children before parents.
+def select(
+    processes: Mapping[int, Process],
+    is_ours: Callable[[Marks], bool],
+    sessions: Collection[int] = (),
+) -> list[int]:
+    """Return the marked processes, all below them and all of their sessions, children first.
 
-    This process and those above it are never among them.
+    This process, those above it and their sessions are never among them.
+
+    Args:
+        processes: all that run.
+        is_ours: tells a mark.
+        sessions: other sessions to be ended, whose marked processes may be gone already.
     """
     spared = set(_line_of(os.getpid(), processes))
+    marked = {
+        pid for pid, process in processes.items() if pid not in spared and is_ours(process.marks)
+    }
+    doomed = {*sessions, *(processes[pid].session for pid in marked)}
+    doomed -= {processes[pid].session for pid in spared if pid in processes}
+    roots = marked | {pid for pid, process in processes.items() if process.session in doomed}
     lines = {pid: _line_of(pid, processes) for pid in processes}
-    ours = [
-        pid
-        for pid, line in lines.items()
-        if pid not in spared
-        and any(is_ours(processes[p].marks) for p in line if p in processes and p not in spared)
-    ]
+    ours = [pid for pid, line in lines.items() if pid not in spared and not roots.isdisjoint(line)]
     return sorted(ours, key=lambda pid: -len(lines[pid]))
 
 
@@ -75,15 +88,19 @@ def _line_of(pid: int, processes: Mapping[int, Process]) -> list[int]:
     return line
 
 
-def end_all(is_ours: Callable[[Marks], bool], timeout_seconds: float = 20.0) -> int:
-    """Kill the marked processes and all below them; return how many there were, once all are gone.
+def end_all(
+    is_ours: Callable[[Marks], bool],
+    sessions: Collection[int] = (),
+    timeout_seconds: float = 20.0,
+) -> int:
+    """Kill what `select` finds; return how many processes there were, once all are gone.
 
     Raises:
         WorkloadError: some are still there after the timeout.
     """
     deadline = time.monotonic() + timeout_seconds
     seen: set[int] = set()
-    while pids := select(scan(), is_ours):
+    while pids := select(scan(), is_ours, sessions):
         seen.update(pids)
         if time.monotonic() > deadline:
             numbers = " ".join(map(str, pids))
