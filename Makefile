@@ -6,7 +6,7 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lint check test demo clean
+.PHONY: help setup lock lint check programs test demo clean
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
@@ -101,7 +101,10 @@ check: lint ## The above, and layout, constraints, manifests, documents: under t
 	@echo "check: layout, constraints, manifests, documents"
 	.venv/bin/python -m pytest tests/repository --quiet
 
-test: lint ## Everything that check does, and every test.
+programs: setup ## Build what tests run against and no package brings (Go): once, into a cache.
+	@.venv/bin/python tests/servers/go_programs.py
+
+test: lint programs ## Everything that check does, and every test.
 	@echo "test: every test, against the real components"
 	.venv/bin/python -m pytest --durations=15
 

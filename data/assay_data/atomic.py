@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +41,11 @@ def world_errors(path: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a new file beside the path; put it, synced, in the path's place, or remove it."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a new file beside the path; put it in the path's place, or remove it.
+
+    Unless `durable` is false, as for what can be fetched again, it then outlives a power cut.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     os.close(handle)
@@ -49,9 +53,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -80,3 +86,14 @@ def copy_file(source: Path, target: Path) -> dict[str, int | str]:
             size_bytes += len(block)
             new.write(block)
     return {"size_bytes": size_bytes, "sha256": sha256.hexdigest()}
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it; no error when there is none.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    with world_errors(folder, "cannot remove a folder"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)

@@ -206,6 +206,11 @@ class Checkpoint(Model):
 
     every: int = Field(default=20, ge=1, description="Steps between checkpoints; also at the end.")
     keep: int = Field(default=2, ge=1, description="Newest checkpoints that are kept.")
+    keep_best: int = Field(
+        default=0,
+        ge=0,
+        description="Checkpoints with the best held-out accuracy that are kept besides (rl only).",
+    )
 
 
 class Retry(Model):

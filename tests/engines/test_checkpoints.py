@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from assay_api import InvalidInput, StoreError
+from assay_api.stage import Checkpoint
 from assay_data.store import FolderStore
 from assay_trainer.checkpoints import Checkpoints, Position
 
@@ -122,6 +123,9 @@ def largest_file(num_bytes: int) -> Iterator[None]:
 class FullStore(FolderStore):
     """A store on a disk that has no room for a checkpoint."""
 
+    def child(self, prefix: str) -> FolderStore:
+        return FullStore(self.path(prefix))
+
     def publish(self, tree: Path, prefix: str) -> str:
         with largest_file(10_000):
             return super().publish(tree, prefix)
@@ -131,7 +135,7 @@ def test_a_store_without_room_is_named_and_the_earlier_checkpoint_stays(make_par
     parts = make_parts(**spec)
     parts.checkpoints().save(Position(1, 1, 4))
     full = FullStore(Path(parts.job.output))
-    checkpoints = Checkpoints(full, parts.learner, identity="any", keep=1)
+    checkpoints = Checkpoints(full, parts.learner, identity="any", plan=Checkpoint(keep=1))
 
     with pytest.raises(StoreError, match=r"checkpoints/step-000002; nothing was published.*limit"):
         checkpoints.save(Position(2, 2, 8))

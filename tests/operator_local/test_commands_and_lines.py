@@ -75,8 +75,8 @@ def test_a_server_is_vllm_on_the_local_address(workload: Any) -> None:
     settled = replace(found, orders=found.orders.model_copy(update={"port": 5000}))
     command = command_for(settled, ORDERS)
     assert command.argv == (
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", "/store/stages/judge-training/model", "--served-model-name", "judge"),
+        *(*ASSAY, "serve", "--own-chat-template"),
+        *("--model", "file:///store/stages/judge-training/model", "--name", "judge"),
         *("--host", "127.0.0.1", "--port", "5000", "--dtype", "bfloat16", "--enforce-eager"),
         *("--max-model-len", "8192", "--gpu-memory-utilization", "0.1"),
         *("--limit-mm-per-prompt", '{"image": 16, "video": 1}'),

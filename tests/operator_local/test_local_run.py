@@ -284,5 +284,5 @@ def test_a_damaged_completion_is_named(run: Run) -> None:
     path = Path(run.played.store) / "datasets/clips/completion.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"specDigest": ')
-    with pytest.raises(StoreError, match=f"{path} is damaged .*delete the file and run again"):
+    with pytest.raises(StoreError, match=f"{path} is damaged .*delete it and run again"):
         run()

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from assay_api import InvalidInput
+from assay_api.stage import Checkpoint
+from assay_data.checkpoint_store import CheckpointStore, SavedCheckpoint
 from assay_data.store import Store
 from assay_trainer.learner.deepspeed_engine import Learner
-
-_FOLDER = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,17 @@ class Position:
 class Checkpoints:
     """The checkpoints in a stage's folder."""
 
-    def __init__(self, store: Store, learner: Learner, *, identity: str, keep: int) -> None:
-        """Save and load the state of `learner` under `store`; the newest `keep` stay.
+    def __init__(self, store: Store, learner: Learner, *, identity: str, plan: Checkpoint) -> None:
+        """Save and load the state of `learner` in the stage's folder; old ones go as planned.
 
         `identity` is the digest of what the stage trains from what; a checkpoint of another one
         is not gone on from.
         """
         self._store = store
+        self._checkpoints = CheckpointStore(store.child("checkpoints"))
         self._learner = learner
         self._identity = identity
-        self._keep = keep
+        self._plan = plan
 
     def resume(self) -> Position:
         """Load the newest checkpoint; without one, the position is the start.
@@ -51,10 +52,12 @@ class Checkpoints:
         Raises:
             InvalidInput: the checkpoints are those of a stage with another spec or other inputs.
         """
-        names = self._published()
-        if not names:
+        newest = self._checkpoints.newest() if self._learner.rank == 0 else None
+        # All ranks go on from the same one, whatever each of them would find.
+        checkpoint = self._learner.broadcast(newest)
+        if checkpoint is None:
             return Position(step=0, policy_version=0, cursor=0)
-        folder = self._store.fetch(f"{_FOLDER}/{names[-1]}")
+        folder = self._checkpoints.fetch(checkpoint)
         saved = json.loads((folder / "position.json").read_text())
         if saved.pop("identity") != self._identity:
             raise InvalidInput(
@@ -65,8 +68,13 @@ class Checkpoints:
         self._learner.load(folder)
         return Position(**saved)
 
-    def save(self, position: Position) -> None:
-        """Publish the learner's state with its position; drop checkpoints that are too old."""
+    def save(self, position: Position, score: float | None = None) -> None:
+        """Publish the learner's state with its position; drop checkpoints that are too old.
+
+        Args:
+            position: how far the stage is.
+            score: how good the model is now, as far as it was measured; larger is better.
+        """
         with shared_folder(self._learner) as folder:
             self._learner.save(folder)
             self._learner.barrier()
@@ -74,14 +82,11 @@ class Checkpoints:
                 (folder / "position.json").write_text(
                     json.dumps({**asdict(position), "identity": self._identity})
                 )
-                self._store.publish(folder, f"{_FOLDER}/step-{position.step:06d}")
-                for name in self._published()[: -self._keep]:
-                    self._store.delete(f"{_FOLDER}/{name}")
+                self._checkpoints.publish(
+                    folder, SavedCheckpoint(position.step, self._learner.world_size, score)
+                )
+                self._checkpoints.retire(keep_last=self._plan.keep, keep_best=self._plan.keep_best)
             self._learner.barrier()
-
-    def _published(self) -> list[str]:
-        keys = self._store.list(_FOLDER)
-        return sorted(key.split("/")[1] for key in keys if key.endswith("/manifest.json"))
 
 
 @contextmanager

@@ -1,114 +1,39 @@
-"""The object store: immutable trees of files under a URL, published with a manifest written last.
-
-A tree without its `manifest.json` is not there, so a reader never sees half of one. Names that
-start with `.assay-` are the store's own: files being written and the work folder.
-"""
+"""A store in a folder of this machine."""
 
 import contextlib
-import hashlib
-import json
+import fcntl
 import os
-import re
 import shutil
-from pathlib import Path, PurePosixPath
-from typing import Protocol
-from urllib.parse import quote, unquote
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
 
-from assay_api.digest import sha256_of
-from assay_api.errors import InvalidInput, StoreError
-from assay_data.atomic import RESERVED, TEMPORARY, copy_file, replacing, world_errors, write_json
+from assay_data.atomic import (
+    RESERVED,
+    TEMPORARY,
+    copy_file,
+    remove_folder,
+    replacing,
+    world_errors,
+    write_json,
+)
+from assay_data.store.trees import (
+    JOURNAL,
+    MANIFEST,
+    changed,
+    check_key,
+    listed,
+    local_files,
+    sha256_of_stream,
+    tree_digest,
+    tree_files,
+)
 
-MANIFEST = "manifest.json"
 _WORK = RESERVED + "work"
-_JOURNAL = RESERVED + "publishing.json"
-
-_Files = dict[str, dict[str, int | str]]
-
-
-class Store(Protocol):
-    """A place for files, addressed by keys: relative paths with forward slashes."""
-
-    @property
-    def url(self) -> str:
-        """Address; `open_store` of it gives the same place."""
-        ...
-
-    def child(self, prefix: str) -> "Store":
-        """Return the store of all keys under the prefix."""
-        ...
-
-    def read(self, key: str) -> bytes:
-        """Return the content of a key."""
-        ...
-
-    def write(self, key: str, data: bytes) -> None:
-        """Set the content of a key: entirely, or not at all."""
-        ...
-
-    def exists(self, key: str) -> bool:
-        """Tell whether the key has content."""
-        ...
-
-    def list(self, prefix: str = "") -> list[str]:
-        """Return all keys under the prefix, sorted; none that is being written."""
-        ...
-
-    def delete(self, prefix: str) -> None:
-        """Remove a key or all keys under it, if any."""
-        ...
-
-    def publish(self, tree: Path, prefix: str) -> str:
-        """Copy a local folder under the prefix, manifest last; return the tree's digest."""
-        ...
-
-    def fetch(self, prefix: str) -> Path:
-        """Return a local folder with a published tree, sizes checked."""
-        ...
-
-    def verify(self, prefix: str) -> None:
-        """Compare every file of a published tree with its SHA-256."""
-        ...
-
-    def digest(self, prefix: str) -> str:
-        """Return the digest of a published tree."""
-        ...
-
-    def work_folder(self) -> Path:
-        """Return a local folder for unfinished work, which outlives a killed run."""
-        ...
-
-    def clear_work_folder(self) -> None:
-        """Remove the folder for unfinished work."""
-        ...
-
-
-def open_store(url: str) -> Store:
-    """Return the store at a URL: a path, or `file:///absolute/path`. It need not exist yet.
-
-    Raises:
-        InvalidInput: the URL is of another kind.
-    """
-    return FolderStore(local_path(url))
-
-
-def local_path(url: str) -> Path:
-    """Return the absolute path that a URL or a plain path means.
-
-    Raises:
-        InvalidInput: it is empty, or a URL of something else than a local file.
-
-    Example:
-        >>> local_path("file:///data/my%20videos")
-        PosixPath('/data/my videos')
-    """
-    allowed = "allowed are a path, such as runs/one, and file:///absolute/path"
-    if not url or "\0" in url:
-        raise InvalidInput(f"{url!r} is no place for files; {allowed}")
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
-        return Path(url).expanduser().absolute()
-    if not url.startswith("file:///"):
-        raise InvalidInput(f"{url!r} cannot be opened: {allowed}")
-    return Path(unquote(url.removeprefix("file://")))
+_LOCK = RESERVED + "lock"
 
 
 class FolderStore:
@@ -122,6 +47,11 @@ class FolderStore:
     def url(self) -> str:
         """The folder as a file:// URL."""
         return "file://" + quote(str(self._root))
+
+    @property
+    def on_this_machine(self) -> bool:
+        """That it is a folder."""
+        return True
 
     def child(self, prefix: str) -> "FolderStore":
         """Return the store of all keys under the prefix.
@@ -137,12 +67,14 @@ class FolderStore:
         Raises:
             ValueError: the key leads out of the store, or is one of the store's own names.
         """
-        parts = PurePosixPath(key).parts
-        if key.startswith("/") or ".." in parts or "\0" in key:
-            raise ValueError(f"key {key!r}: must be a relative path that stays inside the store")
-        if any(part.startswith(RESERVED) for part in parts):
-            raise ValueError(f"key {key!r}: names that start with {RESERVED} are the store's own")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*check_key(key))
+
+    def keep(self, key: str) -> None:
+        """Do nothing: the file is the key's content."""
+
+    def bring(self, key: str) -> Path:
+        """Return the file that is the key's content."""
+        return self.path(key)
 
     def read(self, key: str) -> bytes:
         """Return the content of a key.
@@ -152,6 +84,24 @@ class FolderStore:
         """
         with world_errors(self.path(key), f"cannot read {key!r} of {self.url}"):
             return self.path(key).read_bytes()
+
+    def stream(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Open the content of a key for reading.
+
+        Raises:
+            StoreError: there is no such key, or it cannot be read.
+        """
+        with world_errors(self.path(key), f"cannot read {key!r} of {self.url}"):
+            return self.path(key).open("rb")
+
+    def get(self, key: str, path: Path) -> None:
+        """Write the content of a key to another file: entirely, or not at all.
+
+        Raises:
+            StoreError: there is no such key, it cannot be read, or the file cannot be written.
+        """
+        with world_errors(self.path(key), f"cannot copy {key!r} of {self.url} to {path}"):
+            copy_file(self.path(key), path)
 
     def write(self, key: str, data: bytes) -> None:
         """Set the content of a key: after a crash it is the old or the new one, whole.
@@ -163,6 +113,50 @@ class FolderStore:
         with world_errors(path, f"cannot write {key!r} to {self.url}; nothing of it was kept"):
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
+
+    def put(self, key: str, path: Path) -> None:
+        """Set the content of a key to that of another file: entirely, or not at all.
+
+        Raises:
+            StoreError: the file cannot be read, or the disk is full or not writable.
+        """
+        with world_errors(path, f"cannot write {key!r} to {self.url}; nothing of it was kept"):
+            copy_file(path, self.path(key))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Set the content of a key that has none; return False, changing nothing, if it has.
+
+        Raises:
+            StoreError: the disk is full or not writable.
+        """
+        path = self.path(key)
+        with world_errors(path, f"cannot write {key!r} to {self.url}"), self._alone(path):
+            if path.exists():
+                return path.read_bytes() == data
+            self.write(key, data)
+            return True
+
+    def swap(self, key: str, data: bytes, expected: bytes) -> bool:
+        """Set the content of a key if it is `expected`; return False, changing nothing, if not.
+
+        Raises:
+            StoreError: the disk is full or not writable.
+        """
+        path = self.path(key)
+        with world_errors(path, f"cannot write {key!r} to {self.url}"), self._alone(path):
+            if not path.exists() or path.read_bytes() != expected:
+                return False
+            self.write(key, data)
+            return True
+
+    def copy(self, key: str, target: str) -> None:
+        """Set the content of `target` to that of `key`.
+
+        Raises:
+            StoreError: there is no such key, or the disk is full or not writable.
+        """
+        with world_errors(self.path(key), f"cannot copy {key!r} of {self.url}"):
+            copy_file(self.path(key), self.path(target))
 
     def exists(self, key: str) -> bool:
         """Tell whether the key has content."""
@@ -205,20 +199,16 @@ class FolderStore:
         with world_errors(
             target, f"cannot publish to {self.child(prefix).url}; nothing was published"
         ):
-            sources = {p.relative_to(tree).as_posix(): p for p in tree.rglob("*") if p.is_file()}
-            sources.pop(MANIFEST, None)
+            sources = local_files(tree)
             target.mkdir(parents=True, exist_ok=True)
-            earlier = _earlier_files(target) - set(sources)
-            write_json(target / _JOURNAL, sorted(earlier | set(sources)))
+            earlier = _listed(target) - set(sources)
+            write_json(target / JOURNAL, sorted(earlier | set(sources)))
             (target / MANIFEST).unlink(missing_ok=True)
-            for leftover in [self.child(prefix).path(name) for name in earlier]:
-                leftover.unlink(missing_ok=True)
-            for leftover in [p for p in target.rglob(TEMPORARY + "*") if _WORK not in p.parts]:
-                leftover.unlink(missing_ok=True)
-            manifest = {"files": {n: copy_file(sources[n], target / n) for n in sorted(sources)}}
-            write_json(target / MANIFEST, manifest)
-            (target / _JOURNAL).unlink()
-        return sha256_of(manifest)
+            _remove_leftovers(target, earlier)
+            files = {name: copy_file(source, target / name) for name, source in sources.items()}
+            write_json(target / MANIFEST, {"files": files})
+            (target / JOURNAL).unlink()
+        return tree_digest(files)
 
     def fetch(self, prefix: str) -> Path:
         """Return the folder of a published tree itself, after a look at the files' sizes.
@@ -227,16 +217,17 @@ class FolderStore:
             StoreError: the tree was never published entirely, or a file is missing or was changed.
         """
         folder = self.path(prefix)
-        for name, entry in self._files(prefix).items():
+        for name, entry in tree_files(self, prefix).items():
             path = folder / name
             with world_errors(path, f"{self.url} is damaged"):
                 size = path.stat().st_size
             if size != entry["size_bytes"]:
-                raise StoreError(
-                    f"{path} has {size} bytes, its manifest says {entry['size_bytes']}: the file "
-                    "was changed; publish it again"
-                )
+                raise changed(str(path), f"{size} bytes", entry["size_bytes"])
         return folder
+
+    def mirror(self, prefix: str) -> Path:
+        """Return the folder itself."""
+        return self.path(prefix)
 
     def verify(self, prefix: str) -> None:
         """Compare every file of a published tree with its SHA-256.
@@ -245,15 +236,12 @@ class FolderStore:
             StoreError: a file is missing or was changed.
         """
         folder = self.fetch(prefix)
-        for name, entry in self._files(prefix).items():
+        for name, entry in tree_files(self, prefix).items():
             path = folder / name
             with world_errors(path, f"cannot read {name!r} of {self.url}"), path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = sha256_of_stream(file)
             if sha256 != entry["sha256"]:
-                raise StoreError(
-                    f"{path} has SHA-256 {sha256}, its manifest says {entry['sha256']}: the file "
-                    "was changed; publish it again"
-                )
+                raise changed(str(path), f"SHA-256 {sha256}", entry["sha256"])
 
     def digest(self, prefix: str) -> str:
         """Return the digest of a published tree.
@@ -261,7 +249,27 @@ class FolderStore:
         Raises:
             StoreError: the tree was never published entirely.
         """
-        return sha256_of({"files": self._files(prefix)})
+        return tree_digest(tree_files(self, prefix))
+
+    def collect_garbage(self, older_than_seconds: float) -> Sequence[str]:
+        """Remove what unfinished publications left; return the keys that went.
+
+        Raises:
+            StoreError: something cannot be removed.
+        """
+        until, gone = time.time() - older_than_seconds, []
+        with world_errors(self._root, f"cannot remove what was left in {self.url}"):
+            for journal in list(self._root.rglob(JOURNAL)):
+                if journal.stat().st_mtime < until:
+                    target = journal.parent
+                    doomed = listed(None, _content(journal)) - listed(
+                        _content(target / MANIFEST), None
+                    )
+                    places = [target / name for name in doomed if (target / name).exists()]
+                    gone += [place.relative_to(self._root).as_posix() for place in places]
+                    _remove_leftovers(target, doomed)
+                    journal.unlink()
+        return sorted(gone)
 
     def work_folder(self) -> Path:
         """Return a folder for unfinished work, which outlives a killed run; keys never name it.
@@ -280,34 +288,34 @@ class FolderStore:
         Raises:
             StoreError: it cannot be removed.
         """
-        with world_errors(self._root / _WORK, "cannot remove the work folder"):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._root / _WORK)
+        remove_folder(self._root / _WORK)
         with contextlib.suppress(OSError):
             self._root.rmdir()
 
-    def _files(self, prefix: str) -> _Files:
-        """Return the manifest's files."""
-        key = f"{prefix}/{MANIFEST}" if prefix else MANIFEST
-        if not self.exists(key):
-            raise StoreError(
-                f"{self.child(prefix).url} holds nothing finished (it has no {MANIFEST}): run what "
-                "makes it, again if it was interrupted, or correct the address"
-            )
-        try:
-            files: _Files = json.loads(self.read(key))["files"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{self.path(key)} is damaged ({error}): delete the folder and make it again"
-            ) from error
-        return files
+    @contextlib.contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        """Keep other processes from creating or swapping keys in the path's folder."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / _LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
-def _earlier_files(target: Path) -> set[str]:
-    """Return the files that an earlier publication put here, finished or not."""
-    earlier: set[str] = set()
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        earlier |= set(json.loads((target / MANIFEST).read_bytes())["files"])
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        earlier |= set(json.loads((target / _JOURNAL).read_bytes()))
-    return earlier
+def _listed(target: Path) -> set[str]:
+    """Return the files that earlier publications put here, finished or not."""
+    return listed(_content(target / MANIFEST), _content(target / JOURNAL))
+
+
+def _content(path: Path) -> bytes | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return None
+
+
+def _remove_leftovers(target: Path, names: set[str]) -> None:
+    """Remove files of earlier publications, and files that were being written."""
+    for name in names:
+        target.joinpath(*check_key(name)).unlink(missing_ok=True)
+    for leftover in target.rglob(TEMPORARY + "*"):
+        if _WORK not in leftover.parts:
+            leftover.unlink(missing_ok=True)

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
 from assay_api import ResolvedStageJob
 from assay_operator.decision import Role, Workload
 from assay_operator.observed import ServeOrders
 
 _LEAST_IMAGES_PER_REQUEST = 16
+_SERVER_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def command_for(workload: Workload, orders: Path) -> Command:
             return Command((sys.executable, *assay, "eval", "--orders", str(orders)))
         case Role.SERVE:
             assert isinstance(workload.orders, ServeOrders)
-            return _serve(workload.orders)
+            return Command((sys.executable, *assay, *_serve(workload.orders)), _SERVER_ENV)
 
 
 def _launcher(workload: Workload) -> tuple[str, ...]:
@@ -56,25 +56,13 @@ def _launcher(workload: Workload) -> tuple[str, ...]:
     )
 
 
-def _serve(orders: ServeOrders) -> Command:
+def _serve(orders: ServeOrders) -> tuple[str, ...]:
     images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
-    argv = (
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", _local(orders.model), "--served-model-name", orders.name),
+    return (
+        *("serve", "--own-chat-template", "--model", orders.model, "--name", orders.name),
         *("--host", "127.0.0.1", "--port", str(orders.port)),
         *("--dtype", orders.precision.lower(), "--enforce-eager"),
         *("--max-model-len", str(orders.max_model_length_tokens)),
         *("--gpu-memory-utilization", "0.1"),
         *("--limit-mm-per-prompt", json.dumps({"image": images, "video": 1})),
     )
-    env = {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    return Command(argv, env)
-
-
-def _local(url: str) -> str:
-    """Return the path of a file:// URL; anything else is left to the program."""
-    return unquote(url.removeprefix("file://")) if url.startswith("file://") else url

@@ -9,7 +9,8 @@ from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.references import identify, references_of
 from assay_operator.conditions import Reason, State, Verdict, verdict_of
-from assay_operator.local.locks import Holder, holder_of
+from assay_operator.local.holder import Holder
+from assay_operator.local.locks import holder_of
 from assay_operator.local.loop import everything
 from assay_operator.local.records import (
     last_attempt,

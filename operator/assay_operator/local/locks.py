@@ -3,66 +3,52 @@
 import contextlib
 import fcntl
 import json
-import os
-import socket
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
+from assay_operator.local.holder import Holder, this_run
+from assay_operator.local.leases import Leases, lease
 from assay_operator.local.store import LocalStore
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The run that works on a resource."""
-
-    pid: int
-    """Its process."""
-    host: str
-    """The machine it is on."""
-    command: str
-    """How it was started."""
-    started: str
-    """When, in UTC."""
-
-    def __str__(self) -> str:
-        """Return who it is, for people."""
-        return f"process {self.pid} on {self.host}, started {self.started} as: {self.command}"
-
-
 @contextlib.contextmanager
-def hold(store: LocalStore, resources: Sequence[ResourceId]) -> Iterator[None]:
-    """Hold the locks of the resources; a context.
+def hold(store: LocalStore, resources: Sequence[ResourceId]) -> Iterator[Leases]:
+    """Hold the locks of the resources, and their leases if other machines reach the store.
 
     Raises:
-        StoreError: another run holds one, or the lock files can't be written.
+        StoreError: another run holds one, or the store can't be written.
     """
-    host, started = socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds")
-    own = Holder(os.getpid(), host, " ".join(sys.argv), started)
+    own = this_run()
     with contextlib.ExitStack() as stack:
         for resource in sorted(resources):
-            path = _path(store, resource)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(path.open("a+"))
-            except OSError as error:
-                raise StoreError(
-                    f"{path} can't be written: {error}; mend that, run again"
-                ) from None
-            if not _try_lock(file, fcntl.LOCK_EX):
-                raise StoreError(
-                    f"{resource} in {store.url} is being worked on by {_read(file)}; "
-                    "wait for it, stop it, or use another --store"
-                )
-            file.truncate(0)
-            file.write(json.dumps(asdict(own)))
-            file.flush()
-        yield
+            _lock(store, resource, own, stack)
+        if store.on_this_machine:
+            yield Leases()
+        else:
+            yield stack.enter_context(lease(store, resources, own))
+
+
+def _lock(
+    store: LocalStore, resource: ResourceId, own: Holder, stack: contextlib.ExitStack
+) -> None:
+    path = _path(store, resource)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = stack.enter_context(path.open("a+"))
+    except OSError as error:
+        raise StoreError(f"{path} can't be written: {error}; mend that, run again") from None
+    if not _try_lock(file, fcntl.LOCK_EX):
+        raise StoreError(
+            f"{resource} in {store.url} is being worked on by {_read(file)}; "
+            "wait for it, stop it, or use another --store"
+        )
+    file.truncate(0)
+    file.write(json.dumps(asdict(own)))
+    file.flush()
 
 
 def holder_of(store: LocalStore, resource: ResourceId) -> Holder | None:

@@ -13,6 +13,7 @@ from assay_api.references import dependency_graph, identify, in_order, reference
 from assay_operator.conditions import Verdict, verdict_of
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.local.command import command_for
+from assay_operator.local.leases import Leases
 from assay_operator.local.locks import hold
 from assay_operator.local.processes import Processes, end_leftovers
 from assay_operator.local.records import Progress
@@ -111,14 +112,14 @@ def run_resources(
     """
     wanted = everything(resources)
     ids = [identify(resource) for resource in wanted]
-    with hold(store, ids):
+    with hold(store, ids) as leases:
         end_leftovers(store.path("."), ids)
         with Processes(store.path(".")) as processes:
             world = World(wanted, store, processes, make_command)
             _refuse(world.look())
             interrupted = False
             try:
-                _until_settled(world, wanted, reporter)
+                _until_settled(world, wanted, reporter, leases)
             except KeyboardInterrupt:
                 interrupted = True
                 processes.stop_all()
@@ -135,9 +136,12 @@ def _refuse(observed: Observed) -> None:
         raise InvalidInput("\n".join(problems))
 
 
-def _until_settled(world: World, wanted: Sequence[Resource], reporter: Reporter) -> None:
+def _until_settled(
+    world: World, wanted: Sequence[Resource], reporter: Reporter, leases: Leases
+) -> None:
     before = world.look()
     while True:
+        leases.check()
         observed = world.look()
         for resource, attempt in newly_ended(before, observed):
             reporter.ended(resource, attempt, observed.completion(resource))

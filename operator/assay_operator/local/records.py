@@ -120,5 +120,5 @@ def _read(store: LocalStore, key: str, record: type[Record]) -> Record:
 
 def _damaged(store: LocalStore, key: str, why: object) -> StoreError:
     return StoreError(
-        f"{store.path(key)} is damaged ({why}): delete the file and run again, which makes it anew"
+        f"{store.url}/{key} is damaged ({why}): delete it and run again, which makes it anew"
     )

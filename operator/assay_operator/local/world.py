@@ -90,7 +90,7 @@ class World:
         key = owner.orders_key(workload.attempt)
         write_record(self._store, key, orders)
         self._last_attempt[owner] = workload.attempt
-        command = self._command_for(replace(workload, orders=orders), self._store.path(key))
+        command = self._command_for(replace(workload, orders=orders), self._store.bring(key))
         log = self._store.path(owner.log_key(workload.attempt))
         self._processes.start(owner, command, log)
         attempt = Attempt(workload.attempt, now, ready_by_seconds=ready_by)
@@ -114,6 +114,7 @@ class World:
             step=attempt.step,
             seconds=round(now - attempt.started_seconds, 3),
         )
+        self._store.keep(resource.log_key(attempt.number))
         write_record(self._store, resource.outcome_key(attempt.number), outcome)
 
     def _watch(self, resource: ResourceId, attempt: Attempt) -> Attempt:

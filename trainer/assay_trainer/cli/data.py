@@ -32,7 +32,7 @@ class Format(StrEnum):
 @data_app.command()
 def ingest(  # noqa: PLR0913  (options of a command)
     src: Annotated[Path, typer.Argument(help="Folder that holds real/ and fake/.")],
-    out: Annotated[str, typer.Option(help="Folder or file:// URL of the new dataset.")],
+    out: Annotated[str, typer.Option(help="Folder, file:// or s3:// URL of the new dataset.")],
     source_format: Annotated[
         Format, typer.Option("--format", help="Layout of SRC; auto: found out.")
     ] = Format.AUTO,
@@ -119,7 +119,7 @@ def _progress_file(output: str) -> "Callable[[int, int], None]":
 
 @data_app.command()
 def show(
-    url: Annotated[str, typer.Argument(help="Folder or file:// URL of a dataset.")],
+    url: Annotated[str, typer.Argument(help="Folder, file:// or s3:// URL of a dataset.")],
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Write a picture with frames of some clips.")
     ] = None,
@@ -134,6 +134,22 @@ def show(
     if contact_sheet is not None:
         _write(contact_sheet, _contact_sheet(dataset))
     _print({"url": store.url, "digest": dataset.digest, **dataset.info}, as_json)
+
+
+@data_app.command()
+def clean(
+    url: Annotated[str, typer.Argument(help="Folder, file:// or s3:// URL of a store.")],
+    older_than_hours: Annotated[
+        float, typer.Option(help="Leave what was begun later: it may still be under way.")
+    ] = 24.0,
+) -> None:
+    """Remove what interrupted publications left in a store; nothing that a manifest names."""
+    from assay_data.store import open_store
+
+    gone = open_store(url).collect_garbage(older_than_hours * 3600)
+    for key in gone:
+        print(key)
+    print(f"{len(gone)} files removed", file=sys.stderr)
 
 
 @data_app.command()

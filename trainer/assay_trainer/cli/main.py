@@ -27,7 +27,9 @@ app.add_typer(data_app, name="data")
 app.command("train")(train_command)
 app.command("eval")(eval_command)
 app.command("detect")(detect_command)
-app.command("serve")(serve_command)
+app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    serve_command
+)
 app.command("report")(report_command)
 app.command("doctor")(doctor_command)
 

@@ -11,13 +11,15 @@ import typer
 
 if TYPE_CHECKING:
     from assay_api.manifests import Resource
-    from assay_data.store import FolderStore
+    from assay_data.store import Store
 
 File = Annotated[
     list[str],
     typer.Option("--file", "-f", help="Manifest, or folder of manifests; repeatable."),
 ]
-StoreUrl = Annotated[str, typer.Option("--store", help="Folder or file:// URL of the store.")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", help="Folder, file:// or s3:// URL of the store.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="PATH=VALUE or KIND/NAME.PATH=VALUE instead; repeatable."),
@@ -32,12 +34,12 @@ def run_command(
     file: File, store: StoreUrl = "./assay-store", set_: Set = None, json: Json = False
 ) -> None:
     """Run stages or a pipeline on this machine; give it again and it goes on where it stopped."""
-    from assay_data.store import FolderStore, local_path
+    from assay_data.store import open_store
     from assay_operator.local.loop import run_resources
     from assay_operator.local.result import plain, raise_if_unfinished, table
     from assay_operator.local.show import Lines
 
-    place = FolderStore(local_path(store))
+    place = open_store(store)
     resources = _load(file, set_, place)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -61,10 +63,10 @@ def explain_command(
     file: File, store: StoreUrl = "./assay-store", set_: Set = None, json: Json = False
 ) -> None:
     """Tell why each resource is in its state, what it waits for and what to do."""
-    from assay_data.store import FolderStore, local_path
+    from assay_data.store import open_store
     from assay_operator.local.explain import explain_resources
 
-    place = FolderStore(local_path(store))
+    place = open_store(store)
     explanations = explain_resources(_load(file, set_, place), place)
     if json:
         print(json_format.dumps([explanation.plain() for explanation in explanations]))
@@ -73,9 +75,7 @@ def explain_command(
         print(explanation.text())
 
 
-def _load(
-    file: Sequence[str], overrides: Sequence[str] | None, place: "FolderStore"
-) -> "list[Resource]":
+def _load(file: Sequence[str], overrides: Sequence[str] | None, place: "Store") -> "list[Resource]":
     from assay_api.manifests import load
 
     return load(file, overrides or (), exists=lambda id_: place.exists(id_.completion_key))

@@ -56,7 +56,7 @@ class StageParts:
             self.store,
             self.learner,
             identity=stage_job_digest(self.job, self.dataset.digest),
-            keep=self.stage.spec.checkpoint.keep,
+            plan=self.stage.spec.checkpoint,
         )
 
     def publish_model(self) -> None:

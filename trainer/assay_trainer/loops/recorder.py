@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch.utils.tensorboard import SummaryWriter
 
-from assay_data.store import FolderStore, Store
+from assay_data.store import Store
 from assay_trainer.metrics_log import write_metrics, write_progress
 
 _SHOWN = (
@@ -57,11 +57,7 @@ class Recorder:
         self._total = total_steps
         self._leads = leads
         self._shown: dict[str, float] = {}
-        self._board = (
-            SummaryWriter(str(store.path("tensorboard")))
-            if leads and isinstance(store, FolderStore)
-            else None
-        )
+        self._board = SummaryWriter(str(store.path("tensorboard"))) if leads else None
 
     def say(self, step: int, doing: str) -> None:
         """Tell what is being done now."""
@@ -82,4 +78,8 @@ class Recorder:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, step)
             self._board.flush()
+            newest = max(
+                self._store.path("tensorboard").iterdir(), key=lambda path: path.stat().st_mtime
+            )
+            self._store.keep(f"tensorboard/{newest.name}")
         self.say(step, "training")

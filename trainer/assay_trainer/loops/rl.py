@@ -23,7 +23,7 @@ from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import PromptStream
 from assay_trainer.loops.recorder import Clock, Recorder
 from assay_trainer.loops.rollouts import Collector
-from assay_trainer.loops.validation import Validator
+from assay_trainer.loops.validation import HELD_OUT, Validator
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.records import ScoredGroup
 from assay_trainer.rollout_log import write_rollouts
@@ -79,7 +79,7 @@ class RlLoop:
             synced = self._sync(position)
             validated = self._validate(position)
             self._record(batch, batch.metrics, learned, synced, validated)
-            self._save(position)
+            self._save(position, validated)
 
     def _collect(self, position: Position) -> tuple[Position, Batch]:
         """Sample and score groups until enough are neither all right nor all wrong."""
@@ -137,11 +137,12 @@ class RlLoop:
         with self._clock.phase("validate"):
             return self._leader.validator.validate()
 
-    def _save(self, position: Position) -> None:
-        """Publish a checkpoint where that is due."""
+    def _save(self, position: Position, validated: Mapping[str, float]) -> None:
+        """Publish a checkpoint where that is due, with its held-out accuracy if that is new."""
         if position.step % self._every == 0 or position.step == self._rl.steps:
             with self._clock.phase("checkpoint"):
-                self._checkpoints.save(position)
+                right = [v for name, v in validated.items() if name.startswith(HELD_OUT)]
+                self._checkpoints.save(position, fmean(right) if right else None)
 
     def _record(self, batch: Batch, *metrics: Mapping[str, float]) -> None:
         """Keep the step's numbers and its rollouts."""

@@ -19,6 +19,9 @@ from assay_trainer.rewards.mode_followed import mode_followed_reward
 from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 from assay_trainer.rollout.sampler import SamplingPlan
 
+HELD_OUT = "accuracy/held_out_"
+"""What the names of the accuracies of each thinking mode start with."""
+
 
 class Validator:
     """Answers the same prompts each time and says how good the answers are."""
@@ -45,7 +48,7 @@ class Validator:
         for mode in sorted({prompt.mode for prompt in self._prompts}):
             asked = [(prompt, answer) for prompt, answer in pairs if prompt.mode is mode]
             name = to_snake(mode.value)
-            metrics[f"accuracy/held_out_{name}"] = fmean(is_correct(*pair) for pair in asked)
+            metrics[HELD_OUT + name] = fmean(is_correct(*pair) for pair in asked)
             metrics[f"mode/obeyed_{name}"] = fmean(
                 mode_followed_reward(*pair).value == 0 for pair in asked
             )

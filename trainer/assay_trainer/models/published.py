@@ -11,7 +11,7 @@ from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model
 from assay_api.stage import Prompt
-from assay_data.store import FolderStore, open_store
+from assay_data.store import MANIFEST, open_store
 
 RESULT = "model"
 """Folder of the resulting model within a stage's folder."""
@@ -29,9 +29,7 @@ class ModelCard(Model):
 def model_folder(uri: str) -> Path:
     """Return a local folder with the model at `uri`: published by a stage, or anybody's."""
     store = open_store(uri)
-    if isinstance(store, FolderStore) and not store.exists("manifest.json"):
-        return store.path("")
-    return store.fetch("")
+    return store.fetch("") if store.exists(MANIFEST) else store.mirror("")
 
 
 def model_card(folder: Path) -> ModelCard:

@@ -1,0 +1,52 @@
+"""From a URL to a store."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from assay_api.errors import InvalidInput
+from assay_data.store.connection import connect
+from assay_data.store.folder import FolderStore
+from assay_data.store.interface import Store
+from assay_data.store.s3 import S3Store
+
+_ALLOWED = "allowed are a path, such as runs/one, file:///absolute/path, and s3://bucket/prefix"
+
+
+def open_store(url: str) -> Store:
+    """Return the store at a URL: a path, `file:///absolute/path`, or `s3://bucket/prefix`.
+
+    It need not exist yet, but for the bucket; nothing is asked of a server yet.
+
+    Raises:
+        InvalidInput: the URL is of another kind, or the environment lacks what the bucket needs.
+    """
+    if not url.startswith("s3://"):
+        return FolderStore(local_path(url))
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    # The names that S3 allows.
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise InvalidInput(
+            f"{url!r} names no bucket: a bucket's name has 3 to 63 lower-case letters, digits, "
+            "hyphens and dots"
+        )
+    return S3Store(connect(bucket), "").child(unquote(prefix).strip("/"))
+
+
+def local_path(url: str) -> Path:
+    """Return the absolute path that a URL or a plain path means.
+
+    Raises:
+        InvalidInput: it is empty, or a URL of something else than a local file.
+
+    Example:
+        >>> local_path("file:///data/my%20videos")
+        PosixPath('/data/my videos')
+    """
+    if not url or "\0" in url:
+        raise InvalidInput(f"{url!r} is no place for files; {_ALLOWED}")
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
+        return Path(url).expanduser().absolute()
+    if not url.startswith("file:///"):
+        raise InvalidInput(f"{url!r} cannot be opened here: {_ALLOWED}")
+    return Path(unquote(url.removeprefix("file://")))

@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay_api import StoreError
+from assay_data.checkpoint_store import CheckpointStore, SavedCheckpoint, expired
+from assay_data.store import MANIFEST, Store
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "shard.bin").write_bytes(b"state")
+    return tree
+
+
+def test_what_was_published_is_found_by_step_and_comes_back(store: Store, tree: Path) -> None:
+    checkpoints = CheckpointStore(store)
+    assert checkpoints.newest() is None
+    for step in (20, 100, 3):
+        (tree / "shard.bin").write_bytes(b"state %d" % step)
+        checkpoints.publish(tree, SavedCheckpoint(step, 2, step / 100))
+    assert [c.step for c in checkpoints.saved()] == [3, 20, 100]
+    newest = checkpoints.newest()
+    assert newest == SavedCheckpoint(100, 2, 1.0)
+    folder = checkpoints.fetch(newest)
+    assert (folder / "shard.bin").read_bytes() == b"state 100"
+    assert json.loads((folder / "checkpoint.json").read_text())["world_size"] == 2
+
+
+def test_one_without_manifest_or_with_a_damaged_file_is_passed_over(
+    store: Store, tree: Path
+) -> None:
+    checkpoints = CheckpointStore(store)
+    for step in (1, 2, 3):
+        checkpoints.publish(tree, SavedCheckpoint(step, 1))
+    store.delete(f"step-000003/{MANIFEST}")
+    store.write("step-000002/shard.bin", b"STATE")
+    assert [c.step for c in checkpoints.saved()] == [1, 2]
+    assert checkpoints.newest() == SavedCheckpoint(1, 1)
+    store.delete("step-000001/shard.bin")
+    with pytest.raises(StoreError, match=r"shard\.bin"):
+        checkpoints.newest()
+
+
+def test_old_ones_go_but_for_the_best_and_those_in_use(store: Store, tree: Path) -> None:
+    checkpoints = CheckpointStore(store)
+    for step, score in [(1, 0.9), (2, None), (3, 0.2), (4, 0.1), (5, None)]:
+        checkpoints.publish(tree, SavedCheckpoint(step, 1, score))
+    checkpoints.pin("evaluation-7", 3)
+    assert checkpoints.retire(keep_last=1, keep_best=1) == [2, 4]
+    assert [c.step for c in checkpoints.saved()] == [1, 3, 5]
+    checkpoints.unpin("evaluation-7")
+    assert checkpoints.retire(keep_last=1, keep_best=0) == [1, 3]
+    assert checkpoints.retire(keep_last=1, keep_best=0) == []
+
+
+scores = st.one_of(st.none(), st.floats(0, 1))
+
+
+@given(
+    st.dictionaries(st.integers(0, 50), scores, max_size=12),
+    st.integers(1, 4),
+    st.integers(0, 4),
+    st.sets(st.integers(0, 50)),
+)
+def test_retention_keeps_what_it_promises(
+    found: dict[int, float | None], keep_last: int, keep_best: int, pinned: set[int]
+) -> None:
+    saved = [SavedCheckpoint(step, 1, score) for step, score in found.items()]
+    gone = set(expired(saved, keep_last=keep_last, keep_best=keep_best, pinned=pinned))
+    kept = set(found) - gone
+    assert gone <= set(found)
+    assert not gone & pinned
+    assert set(sorted(found)[-keep_last:]) <= kept
+    best = sorted((score for score in found.values() if score is not None), reverse=True)
+    for score in best[:keep_best]:
+        assert any(found[step] == score for step in kept)
+    # And nothing else: what is kept has one of the three reasons.
+    least_best = best[min(keep_best, len(best)) - 1] if keep_best and best else None
+    for step in kept - pinned - set(sorted(found)[-keep_last:]):
+        score = found[step]
+        assert score is not None and least_best is not None and score >= least_best
