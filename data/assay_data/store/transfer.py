@@ -8,17 +8,19 @@ import hashlib
 import io
 import math
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import ProtocolError
 
 from assay_api.errors import StoreError
 from assay_data.atomic import replacing, world_errors
 from assay_data.store.bucket import SHA256_HEADER, Bucket, Damaged, Headers
-from assay_data.store.trees import Entry, blocks, describe
+from assay_data.store.trees import Entry, describe
 
 PART_BYTES = 16 * 2**20
 """A file of more bytes goes in parts of so many."""
@@ -175,7 +177,6 @@ def _receive(bucket: Bucket, key: str, path: Path, expected_sha256: str | None) 
     """Write an object into a file, in order if it is small, else by ranges side by side."""
     with closing(bucket.client.get_object(bucket.name, key)) as response, path.open("r+b") as file:
         size = int(response.headers["content-length"])
-        file.truncate(size)
         sha256 = hashlib.sha256()
         if size <= PART_BYTES:
             for block in response.stream(_BLOCK_BYTES):
@@ -184,39 +185,61 @@ def _receive(bucket: Bucket, key: str, path: Path, expected_sha256: str | None) 
         else:
             response.close()
             etag = str(response.headers["etag"])
+            os.posix_fallocate(file.fileno(), 0, size)
             with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
                 starts = range(0, size, PART_BYTES)
                 ranges = [(start, min(PART_BYTES, size - start)) for start in starts]
                 arrived = pool.map(
-                    lambda part: _receive_part(bucket, key, file, etag, part), ranges
+                    lambda part: _receive_part(bucket, key, file.fileno(), etag, part), ranges
                 )
-                # Read back in order while later parts arrive: they are in the page cache.
-                for (_, length), _ in zip(ranges, arrived, strict=True):
-                    _hash_next(file, length, sha256)
+                # Hashed in order while later parts arrive: they are in the page cache.
+                for part, _ in zip(ranges, arrived, strict=True):
+                    _hash_part(file.fileno(), part, sha256)
         _check(response, sha256.hexdigest(), expected_sha256)
 
 
-def _receive_part(
-    bucket: Bucket, key: str, file: BinaryIO, etag: str, part: tuple[int, int]
-) -> None:
+def _receive_part(bucket: Bucket, key: str, file: int, etag: str, part: tuple[int, int]) -> None:
     """Write a range of an object, which must still be the same one, to its place in the file."""
     start, length = part
+    condition: Headers = {"If-Match": etag}
 
     def receive() -> None:
-        at = start
-        condition: Headers = {"If-Match": etag}
-        with closing(
-            bucket.client.get_object(bucket.name, key, start, length, request_headers=condition)
-        ) as response:
-            for block in response.stream(_BLOCK_BYTES):
-                at += os.pwrite(file.fileno(), block, at)
+        response = bucket.client.get_object(
+            bucket.name, key, start, length, request_headers=condition
+        )
+        with closing(response):
+            at = start
+            for block in _blocks_of(response, length):
+                at += os.pwrite(file, block, at)
+            response.release_conn()
 
     bucket.patiently("read", key, receive)
 
 
-def _hash_next(file: BinaryIO, length: int, sha256: "hashlib._Hash") -> None:
-    for block in blocks(file, length):
-        sha256.update(block)
+def _blocks_of(response: BaseHTTPResponse, length: int) -> Iterator[memoryview]:
+    """Yield a response's body in blocks, which share one buffer.
+
+    urllib3 copies each byte three times on its way; the response of http.client that it wraps
+    writes into the buffer at once.
+    """
+    body = cast("io.BufferedIOBase", response._fp)  # type: ignore[attr-defined]
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    while length:
+        received = body.readinto(buffer[: min(length, _BLOCK_BYTES)])
+        if not received:
+            raise ProtocolError(f"the connection broke {length} bytes before the end")
+        length -= received
+        yield buffer[:received]
+
+
+def _hash_part(file: int, part: tuple[int, int], sha256: "hashlib._Hash") -> None:
+    """Add a range of a file to a hash."""
+    at, left = part
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    while left:
+        size = os.preadv(file, [buffer[: min(left, _BLOCK_BYTES)]], at)
+        sha256.update(buffer[:size])
+        at, left = at + size, left - size
 
 
 def _check(response: BaseHTTPResponse, found: str, expected: str | None = None) -> None:

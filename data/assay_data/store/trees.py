@@ -3,8 +3,6 @@
 import contextlib
 import hashlib
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -122,14 +120,6 @@ def changed(place: str, found: str, expected: object) -> StoreError:
 def sha256_of_stream(file: BinaryIO) -> str:
     """Return the SHA-256 of what is left of a file, read in bounded memory."""
     sha256 = hashlib.sha256()
-    for block in blocks(file):
+    while block := file.read(_BLOCK_BYTES):
         sha256.update(block)
     return sha256.hexdigest()
-
-
-def blocks(file: BinaryIO, size_bytes: int | None = None) -> Iterator[bytes]:
-    """Yield what is left of a file, or its next bytes, in blocks."""
-    left = math.inf if size_bytes is None else size_bytes
-    while left > 0 and (block := file.read(int(min(left, _BLOCK_BYTES)))):
-        left -= len(block)
-        yield block

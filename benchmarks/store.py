@@ -1,0 +1,168 @@
+"""Our store against the MinIO client's own calls, in the same run, on the same files and server.
+
+`python benchmarks/store.py` starts a MinIO of its own. Each round puts and gets the same files both
+ways, in turns; what came back is compared with what went before any time is taken. The ceiling is
+the disk: a copy of the same files.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests/servers"))
+
+from object_server import ObjectServer
+
+from assay_data.store import Store, open_store
+
+BUCKET = "bench"
+
+
+def main() -> int:
+    """Measure, print, and exit with 1 where we are slower than promised."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", choices=["minio", "versitygw"], default="minio")
+    parser.add_argument("--files", type=int, default=500, help="small files")
+    parser.add_argument("--file-kib", type=int, default=64)
+    parser.add_argument("--large-mib", type=int, default=512, help="the large file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="assay-bench-") as name:
+        folder = Path(name)
+        os.environ["ASSAY_CACHE"] = str(folder / "cache")
+        small = _files(folder / "small", arguments.files, arguments.file_kib * 1024)
+        large = _files(folder / "large", 1, arguments.large_mib * 2**20)
+        with ObjectServer(arguments.kind, folder / "server") as server:
+            os.environ.update(server.environment)
+            server.client().make_bucket(BUCKET)
+            results = {
+                "small": _measure(server, small, folder, arguments.rounds),
+                "large": _measure(server, large, folder, arguments.rounds),
+            }
+    promised = {"small": 2.0, "large": 1.0}
+    slower = [
+        f"{size} {way}"
+        for size, found in results.items()
+        for way in ("put", "get")
+        if found[f"{way}_ratio"] < promised[size]
+    ]
+    results["peak"] = {"rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    print(json.dumps(results, indent=1) if arguments.json else _text(results))
+    print(f"slower than promised: {', '.join(slower) or 'nothing'}", file=sys.stderr)
+    return bool(slower)
+
+
+def _files(folder: Path, count: int, size_bytes: int) -> Path:
+    """Write files of random bytes."""
+    folder.mkdir()
+    rng = random.Random(count)
+    for index in range(count):
+        with (folder / f"{index:05d}.bin").open("wb") as file:
+            for start in range(0, size_bytes, 2**24):
+                file.write(rng.randbytes(min(2**24, size_bytes - start)))
+    return folder
+
+
+def _measure(server: ObjectServer, tree: Path, folder: Path, rounds: int) -> dict[str, float]:
+    """Return MiB per second of both ways and of the disk, medians over the rounds."""
+    size_mib = sum(path.stat().st_size for path in tree.iterdir()) / 2**20
+    store = open_store(f"s3://{BUCKET}/ours/{tree.name}")
+    ways: dict[str, Callable[[], None]] = {
+        "put": lambda: _ours_put(store, tree),
+        "get": lambda: _ours_get(store, folder),
+        "minio_put": lambda: _theirs_put(server, tree),
+        "minio_get": lambda: _theirs_get(server, tree, folder / "theirs"),
+        "disk_copy": lambda: _copy(tree, folder / "copy"),
+    }
+    for way in ways.values():
+        way()
+    _check(tree, store.fetch(""), folder / "theirs", folder / "copy")
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            _forget(store, folder, name)
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    found = {f"{name}_mib_s": size_mib / statistics.median(s) for name, s in seconds.items()}
+    found["put_ratio"] = found["put_mib_s"] / found["minio_put_mib_s"]
+    found["get_ratio"] = found["get_mib_s"] / found["minio_get_mib_s"]
+    return found
+
+
+def _forget(store: Store, folder: Path, name: str) -> None:
+    """Make sure that the next round does the work again."""
+    if name == "put":
+        store.delete("")
+    if name == "get":
+        # Locks are held for as long as the process lives: what they guard goes, in another place.
+        os.environ["ASSAY_CACHE"] = tempfile.mkdtemp(dir=folder)
+    if name == "minio_get":
+        shutil.rmtree(folder / "theirs")
+    if name == "disk_copy":
+        shutil.rmtree(folder / "copy")
+
+
+def _ours_put(store: Store, tree: Path) -> None:
+    store.publish(tree, "")
+
+
+def _ours_get(store: Store, folder: Path) -> None:
+    store.fetch("")
+
+
+def _theirs_put(server: ObjectServer, tree: Path) -> None:
+    client = server.client()
+    for path in sorted(tree.iterdir()):
+        client.fput_object(BUCKET, f"theirs/{tree.name}/{path.name}", str(path))
+
+
+def _theirs_get(server: ObjectServer, tree: Path, target: Path) -> None:
+    client = server.client()
+    for path in sorted(tree.iterdir()):
+        name = f"theirs/{tree.name}/{path.name}"
+        client.fget_object(BUCKET, name, str(target / path.name))
+
+
+def _copy(tree: Path, target: Path) -> None:
+    shutil.copytree(tree, target, dirs_exist_ok=True)
+
+
+def _check(tree: Path, *copies: Path) -> None:
+    """Compare every byte."""
+    for path in tree.iterdir():
+        digests = set()
+        for folder in (tree, *copies):
+            with (folder / path.name).open("rb") as file:
+                digests.add(hashlib.file_digest(file, "sha256").hexdigest())
+        if len(digests) != 1:
+            raise SystemExit(f"{path.name} did not come back as it went")
+
+
+def _text(results: dict[str, dict[str, float]]) -> str:
+    lines = [f"{'':8}{'ours':>10}{'minio-py':>10}{'ratio':>8}   MiB/s; disk copy"]
+    for size in ("small", "large"):
+        for way in ("put", "get"):
+            found = results[size]
+            lines.append(
+                f"{size + ' ' + way:10}{found[f'{way}_mib_s']:8.1f}"
+                f"{found[f'minio_{way}_mib_s']:10.1f}{found[f'{way}_ratio']:8.2f}"
+                f"   {found['disk_copy_mib_s']:.0f}"
+            )
+    lines.append(f"memory of this process at its peak: {results['peak']['rss_mib']:.0f} MiB")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
