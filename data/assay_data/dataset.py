@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from assay_api import InvalidInput, Split, StoreError
 from assay_data.drops import Drop, parse_drops
-from assay_data.pictures import decode_frames, decode_jpeg
+from assay_data.pictures import decode_frames, decode_jpeg, frames_bytes
 from assay_data.shards import ClipRow, read_images, read_rows
 from assay_data.store import MANIFEST, Store
 
@@ -107,9 +107,21 @@ class ClipDataset:
         Raises:
             StoreError: they are no pictures, or not of one size.
         """
-        path, _ = self._places[row_id]
-        with _damage_named(f"{path}, row {row_id!r},"):
+        with self._row_named(row_id):
             return decode_frames(images)
+
+    def decoded_bytes(self, row_id: str, images: Sequence[bytes]) -> int:
+        """Return how many bytes the frames of these files of a row will take.
+
+        Raises:
+            StoreError: they are no pictures.
+        """
+        with self._row_named(row_id):
+            return frames_bytes(images)
+
+    def _row_named(self, row_id: str) -> contextlib.AbstractContextManager[None]:
+        path, _ = self._places[row_id]
+        return _damage_named(f"{path}, row {row_id!r},")
 
     def _read_frames(self, row_id: str) -> NDArray[np.uint8]:
         return self.decode(row_id, self.images(row_id))

@@ -1,4 +1,6 @@
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,6 +9,10 @@ import numpy as np
 import pytest
 
 from assay_api import Dataset
+from assay_data.drops import Drop
+from assay_data.prepare import encode_jpeg
+from assay_data.shards import ClipRow, write_shard
+from assay_data.store import Store, open_store
 
 
 def write_clip(
@@ -57,3 +63,59 @@ def dataset() -> Callable[..., Dataset]:
         return Dataset.model_validate({"metadata": {"name": "videos"}, "spec": spec})
 
     return make
+
+
+def clip_row(name: str, **changes: object) -> ClipRow:
+    """A row of a clip of two frames of 56x28 pixels."""
+    values: dict[str, object] = {
+        "row_id": f"{name}-0",
+        "video_id": name,
+        "label": "real",
+        "generator": "real",
+        "split": "Train",
+        "source": f"real/{name}.mp4",
+        "source_sha256": "0" * 64,
+        "start_seconds": 0.0,
+        "end_seconds": 5.0,
+        "sampled_fps": 4.0,
+        "timestamps_seconds": (0.0, 0.25),
+        "width": 56,
+        "height": 28,
+        "examples": (),
+    }
+    return ClipRow(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def new_row() -> Callable[..., ClipRow]:
+    return clip_row
+
+
+def noise_frames(row: ClipRow, seed: int = 0) -> tuple[bytes, ...]:
+    """Frames of noise, of the size and number that the row tells."""
+    rng = np.random.default_rng(seed)
+    shape = (len(row.timestamps_seconds), row.height, row.width, 3)
+    return tuple(
+        encode_jpeg(frame, row.width, row.height)
+        for frame in rng.integers(0, 255, shape, dtype=np.uint8)
+    )
+
+
+def publish_rows(folder: Path, rows: Sequence[ClipRow], drops: Iterable[Drop] = ()) -> Store:
+    """Publish a dataset of these rows, five in a shard, with noise for frames."""
+    tree = folder / "tree"
+    shards = []
+    for start in range(0, len(rows), 5):
+        shards.append(f"shards/part-{start // 5:05d}.parquet")
+        part = enumerate(rows[start : start + 5], start)
+        write_shard(tree / shards[-1], [(row, noise_frames(row, seed)) for seed, row in part])
+    (tree / "drops.json").write_text(json.dumps([asdict(drop) for drop in drops]))
+    (tree / "dataset.json").write_text(json.dumps({"shards": shards}))
+    store = open_store(str(folder / "dataset"))
+    store.publish(tree, "")
+    return store
+
+
+@pytest.fixture(scope="session")
+def published() -> Callable[..., Store]:
+    return publish_rows
