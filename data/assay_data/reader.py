@@ -198,8 +198,10 @@ class ClipReader:
                 f"{self._dealt.stream}): restore with the dataset, rows and seed that it is of, or "
                 "start from the beginning"
             )
-        for waiting in (*(clip.files for clip in self._read), *(c.frames for c in self._decoded)):
-            waiting.cancel()
+        for read in self._read:
+            read.files.cancel()
+        for decoded in self._decoded:
+            decoded.frames.cancel()
         self._dealt = dealt
         self._begin()
 

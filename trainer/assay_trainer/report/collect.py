@@ -18,6 +18,7 @@ from assay_api import (
     StoreError,
 )
 from assay_data.dataset import ClipDataset
+from assay_data.selection import evenly_spaced, in_turn
 from assay_data.store import Store, open_store
 from assay_trainer.evaluation.summary import from_json
 from assay_trainer.metrics_log import read_metrics, read_progress
@@ -30,7 +31,6 @@ from assay_trainer.report.run import (
     SampledGroup,
     StageRecord,
 )
-from assay_trainer.report.sampling import evenly_spaced, in_turn
 from assay_trainer.rollout_log import LoggedGroup, read_rollouts, rollout_steps
 
 STEPS_SHOWN = 5
