@@ -12,6 +12,7 @@ from assay_data.shards import ClipRow
 from assay_data.store import Store
 
 EXAMPLES_OF_A_DROP = 3
+SIZES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,32 @@ def spread(numbers: Sequence[float]) -> Spread | None:
         Spread(least=1, median=2, most=7)
     """
     return Spread(min(numbers), median_low(numbers), max(numbers)) if numbers else None
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a number of bytes for people.
+
+    Example:
+        >>> size_text(0), size_text(999), size_text(123456), size_text(7 * 10**12)
+        ('0 bytes', '999 bytes', '123.5 kB', '7.0 TB')
+    """
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    size, units = size_bytes / 1000, iter(("kB", "MB", "GB"))
+    for unit in units:
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def frequent_sizes(found: Overview) -> list[tuple[str, int]]:
+    """Return the most frequent sizes of frames for people, each with its number of clips."""
+    sizes = [(f"{size} pixels", num_clips) for size, num_clips in found.frame_sizes.items()]
+    shown, others = sizes[:SIZES_SHOWN], sizes[SIZES_SHOWN:]
+    if others:
+        shown.append((f"{len(others)} other sizes", sum(num_clips for _, num_clips in others)))
+    return shown
 
 
 def tokens_of(row: ClipRow) -> int | None:

@@ -49,10 +49,6 @@ def test_numbers_of_a_small_dataset(rows: list[ClipRow]) -> None:
     assert [(d.reason, d.num_files) for d in found.drops] == [("Corrupt", 4), ("NotAVideo", 1)]
     examples = [example.source for example in found.drops[0].examples]
     assert examples == ["real/w.mp4", "real/x\n.mp4", "real/y.mp4"]
-        "real/w.mp4",
-        "real/x\n.mp4",
-        "real/y.mp4",
-    ]
 
 
 def test_a_dataset_of_nothing_has_an_overview_too() -> None:

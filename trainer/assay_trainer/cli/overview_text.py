@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from assay_data.overview import Dropped, Overview, Spread
+from assay_data.overview import Dropped, Overview, Spread, frequent_sizes, size_text
 
-SIZES_SHOWN = 8
 _LONGEST_DETAIL = 100
 """Characters of what was wrong with a dropped file."""
 
@@ -40,7 +39,7 @@ def overview_text(url: str, digest: str, found: Overview) -> str:
         aligned(facts, num_words=2),
         aligned(kinds, num_words=3),
         aligned(spreads, num_words=1),
-        aligned(_sizes(found), num_words=1),
+        aligned([["frames of", "clips"], *_sizes(found)], num_words=1),
         "\n".join(_drops(found)),
     ]
     return "\n\n".join(blocks)
@@ -63,23 +62,6 @@ def aligned(rows: Sequence[Sequence[str]], num_words: int) -> str:
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a number of bytes for people.
-
-    Example:
-        >>> size_text(0), size_text(999), size_text(123456), size_text(7 * 10**12)
-        ('0 bytes', '999 bytes', '123.5 kB', '7.0 TB')
-    """
-    if size_bytes < 1000:
-        return f"{size_bytes} bytes"
-    size, units = size_bytes / 1000, iter(("kB", "MB", "GB"))
-    for unit in units:
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def printable(text: str) -> str:
@@ -107,12 +89,7 @@ def _numbers(spread: Spread | None) -> list[str]:
 
 
 def _sizes(found: Overview) -> list[list[str]]:
-    """Return the most frequent sizes of frames, and how many clips have others."""
-    sizes = [[f"{size} pixels", str(clips)] for size, clips in found.frame_sizes.items()]
-    shown, others = sizes[:SIZES_SHOWN], sizes[SIZES_SHOWN:]
-    if others:
-        shown.append([f"{len(others)} other sizes", str(sum(int(clips) for _, clips in others))])
-    return [["frames of", "clips"], *shown]
+    return [[name, str(num_clips)] for name, num_clips in frequent_sizes(found)]
 
 
 def _drops(found: Overview) -> Iterator[str]:
