@@ -6,7 +6,10 @@ divide by the ranks, over all ranks each row is delivered exactly once in a roun
 or left out to make the ranks even, and no rank has more than one row more than another.
 """
 
+import contextlib
 import itertools
+import math
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -112,9 +115,12 @@ class ClipReader:
         self._dataset = dataset
         self._plan = plan
         self._stream = ShuffledStream(rows, plan.seed)
-        self._end = None if plan.rounds is None else plan.rounds * len(rows)
+        self._end = math.inf if plan.rounds is None else plan.rounds * len(rows)
         identity = [dataset.digest, plan.seed, [row.row_id for row in rows]]
         self._dealt = ReaderPosition(sha256_of(identity)[:16])
+        self._places: Iterator[int] = iter(())
+        self._lock = threading.RLock()
+        self._closed = False
         self._pool = ThreadPoolExecutor(plan.threads, thread_name_prefix="assay-reader")
         self._begin()
 
@@ -128,17 +134,12 @@ class ClipReader:
         Raises:
             StoreError: the row cannot be read; it does not count as delivered.
         """
-        self._read_ahead()
-        if not self._decoded:
-            if not self._read:
-                raise StopIteration
-            self._read[0].files.result()
-            self._read_ahead()
-        clip = self._decoded[0]
+        clip = self._next_decoded()
         frames = clip.frames.result()
-        self._decoded.popleft()
-        self._held_bytes -= clip.held_bytes
-        self._num_delivered += 1
+        with self._lock:
+            self._decoded.popleft()
+            self._held_bytes -= clip.held_bytes
+            self._num_delivered += 1
         self._read_ahead()
         return ReadClip(clip.row, frames, clip.turn)
 
@@ -157,10 +158,13 @@ class ClipReader:
 
     def close(self) -> None:
         """Stop reading ahead and forget what was not delivered; the position stays known."""
+        with self._lock:
+            self._closed = True
+            self._places = iter(())
+            self._read.clear()
+            self._decoded.clear()
+            self._held_bytes = 0
         self._pool.shutdown(cancel_futures=True)
-        self._read.clear()
-        self._decoded.clear()
-        self._held_bytes = 0
 
     @property
     def held_bytes(self) -> int:
@@ -198,37 +202,66 @@ class ClipReader:
                 f"{self._dealt.stream}): restore with the dataset, rows and seed that it is of, or "
                 "start from the beginning"
             )
-        for read in self._read:
-            read.files.cancel()
-        for decoded in self._decoded:
-            decoded.frames.cancel()
-        self._dealt = dealt
-        self._begin()
+        with self._lock:
+            started: list[Future[Any]] = [clip.files for clip in self._read]
+            started += [clip.frames for clip in self._decoded]
+            self._dealt = dealt
+            self._begin()
+        for future in started:
+            future.cancel()
 
     def _begin(self) -> None:
         """Start with the first open place of this rank's share."""
         share = self._dealt.share(self._plan.rank, self._plan.num_ranks)
         end = self._end
-        self._places = itertools.takewhile(lambda place: end is None or place < end, share)
+        self._places = itertools.takewhile(lambda place: place < end, share)
         self._read: deque[_Read] = deque()
         self._decoded: deque[_Decoded] = deque()
         self._held_bytes = 0
         self._num_delivered = 0
 
+    def _next_decoded(self) -> _Decoded:
+        """Wait until the next clip is being decoded, and return it."""
+        if self._closed:
+            raise ValueError("the reader is closed: nothing more can be read from it")
+        self._read_ahead()
+        with self._lock:
+            if self._decoded:
+                return self._decoded[0]
+            if not self._read:
+                raise StopIteration
+            files = self._read[0].files
+        files.result()
+        self._read_ahead()
+        return self._decoded[0]
+
     def _read_ahead(self) -> None:
         """Have the next files read, and those decoded that may be; wait for nothing."""
-        while True:
-            for place in itertools.islice(self._places, self._plan.threads - len(self._read)):
-                turn, row = self._stream.at(place)
-                files = self._pool.submit(self._read_files, row.row_id)
-                self._read.append(_Read(turn, row, files))
-            if not self._may_decode():
-                return
-            clip = self._read.popleft()
-            found = clip.files.result()
-            self._held_bytes += found.held_bytes
-            frames = self._pool.submit(self._dataset.decode, clip.row.row_id, found.images)
-            self._decoded.append(_Decoded(clip.turn, clip.row, found.held_bytes, frames))
+        with self._lock:
+            while True:
+                while len(self._read) < self._plan.threads:
+                    place = next(self._places, None)
+                    if place is None:
+                        break
+                    self._start_reading(*self._stream.at(place))
+                if not self._may_decode():
+                    return
+                clip = self._read.popleft()
+                found = clip.files.result()
+                self._held_bytes += found.held_bytes
+                frames = self._pool.submit(self._dataset.decode, clip.row.row_id, found.images)
+                self._decoded.append(_Decoded(clip.turn, clip.row, found.held_bytes, frames))
+
+    def _start_reading(self, turn: int, row: ClipRow) -> None:
+        """Have the files of a row read, and go on when they are."""
+        files = self._pool.submit(self._read_files, row.row_id)
+        self._read.append(_Read(turn, row, files))
+        files.add_done_callback(self._go_on)
+
+    def _go_on(self, files: Future[_Files]) -> None:
+        """Read further ahead. Runs in a thread: whoever uses the rows may be busy with one."""
+        with contextlib.suppress(RuntimeError):  # No work is taken on when the process ends.
+            self._read_ahead()
 
     def _may_decode(self) -> bool:
         """Tell whether the next clip's files are there and may be decoded now."""

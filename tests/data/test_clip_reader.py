@@ -122,6 +122,15 @@ def test_a_position_of_other_rows_or_another_seed_is_refused(clips: ClipDataset)
                 other.restore([position])
 
 
+def test_a_closed_reader_does_not_look_like_one_at_its_end(clips: ClipDataset) -> None:
+    with ClipReader(clips, clips.rows(), ReadPlan(seed=1)) as reader:
+        next(reader)
+    assert reader.held_bytes == 0
+    assert reader.position()["delivered"] == [1]
+    with pytest.raises(ValueError, match="reader is closed"):
+        next(reader)
+
+
 def test_no_rows_are_refused(clips: ClipDataset) -> None:
     with pytest.raises(InvalidInput, match="no rows"):
         ClipReader(clips, (), ReadPlan())
@@ -234,9 +243,26 @@ def test_bytes_held_stay_within_the_budget(large_clips: ClipDataset, num_held: f
     assert allocated < held + beside + 2**20
 
 
-def test_without_a_bound_all_of_it_would_be_held(large_clips: ClipDataset) -> None:
-    decoded = large_clips.frames("v0-0").nbytes
+def test_reading_goes_on_while_whoever_reads_is_busy(large_clips: ClipDataset) -> None:
+    clip_bytes = large_clips.frames("v0-0").nbytes + sum(map(len, large_clips.images("v0-0")))
+    plan = ReadPlan(rounds=1, read_ahead_bytes=round(4.5 * clip_bytes))
+    with ClipReader(large_clips, large_clips.rows(), plan) as reader:
+        next(reader)
+        deadline = time.monotonic() + 30
+        while reader.held_bytes < 3.9 * clip_bytes and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 3.9 * clip_bytes < reader.held_bytes <= 4.5 * clip_bytes
+        assert len(list(reader)) == 9
+        assert reader.held_bytes == 0
 
-    counted, allocated = most_bytes_held(large_clips, 2**30)
 
-    assert min(counted, allocated) > 5 * decoded
+def test_without_a_bound_all_of_it_is_held(large_clips: ClipDataset) -> None:
+    with ClipReader(large_clips, large_clips.rows(), ReadPlan(rounds=1)) as reader:
+        next(reader)
+        deadline = time.monotonic() + 30
+        while (
+            reader.held_bytes < 9 * large_clips.frames("v0-0").nbytes
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.01)
+        assert reader.held_bytes > 9 * large_clips.frames("v0-0").nbytes
