@@ -149,8 +149,9 @@ def verify_dataset(store: Store) -> None:
     """Compare every file of the dataset in a store with its SHA-256.
 
     Raises:
-        StoreError: a file is missing or was changed.
+        StoreError: there is no dataset, or a file of it is missing or was changed.
     """
+    store.digest("")
     with _damage_named(store.url):
         store.verify("")
 
