@@ -1,39 +1,51 @@
 """A finished dataset, as training and evaluation read it."""
 
-import io
+import contextlib
+import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from assay_api import InvalidInput, Split, StoreError
+from assay_data.drops import Drop, parse_drops
+from assay_data.pictures import decode_frames, decode_jpeg, frames_bytes
 from assay_data.shards import ClipRow, read_images, read_rows
-from assay_data.store import Store
+from assay_data.store import MANIFEST, Store
 
-__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_jpeg"]
+__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_jpeg", "published_bytes"]
 
 INFO = "dataset.json"
 DROPS = "drops.json"
+REMEDY = "a dataset never changes: copy it again, or make it again with `assay data ingest`"
 _CLIPS_IN_MEMORY = 16
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
+"""What reading a file raises that is not what was written."""
 
 
 class ClipDataset:
     """The rows of a dataset; frames are read when asked for."""
 
     def __init__(self, folder: Path, digest: str, info: dict[str, Any]) -> None:
-        """Read all rows, without frames, of a dataset's local folder."""
+        """Read all rows, without frames, of a dataset's local folder.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
         self.digest = digest
         self.info = info
         self._places: dict[str, tuple[Path, int]] = {}
         self._rows: list[ClipRow] = []
         for name in info["shards"]:
-            for index, row in enumerate(read_rows(folder / name)):
-                self._places[row.row_id] = (folder / name, index)
-                self._rows.append(row)
+            with _damage_named(folder / name):
+                for index, row in enumerate(read_rows(folder / name)):
+                    self._places[row.row_id] = (folder / name, index)
+                    self._rows.append(row)
         self._by_id = {row.row_id: row for row in self._rows}
         self._cached_frames = lru_cache(maxsize=_CLIPS_IN_MEMORY)(self._read_frames)
 
@@ -45,14 +57,13 @@ class ClipDataset:
             StoreError: there is none, it is unfinished or it is damaged.
         """
         digest = store.digest("")
+        with _damage_named(store.url):
+            folder = store.fetch("")
+        info = _read_json(store, INFO)
         try:
-            info: dict[str, Any] = json.loads(store.read(INFO))
-            return cls(store.fetch(""), digest, info)
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{store.url} is no dataset, or is damaged ({error}): make it again with "
-                "`assay data ingest`"
-            ) from error
+            return cls(folder, digest, info)
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{store.url}/{INFO} is no dataset's ({error}): {REMEDY}") from error
 
     def rows(self, split: Split | None = None) -> tuple[ClipRow, ...]:
         """Return the rows of one part, or of both, in an order that is always the same."""
@@ -73,17 +84,94 @@ class ClipDataset:
 
         Raises:
             InvalidInput: the dataset has no such row.
+            StoreError: they cannot be read.
         """
-        if row_id not in self._places:
-            raise InvalidInput(f"dataset {self.digest[:12]} has no row {row_id!r}")
+        self.row(row_id)
         return self._cached_frames(row_id)
 
+    def images(self, row_id: str) -> tuple[bytes, ...]:
+        """Return a clip's frames as the JPEG files that the dataset holds. They are not kept.
+
+        Raises:
+            InvalidInput: the dataset has no such row.
+            StoreError: they cannot be read.
+        """
+        self.row(row_id)
+        path, index = self._places[row_id]
+        with _damage_named(path):
+            return read_images(path, index)
+
+    def decode(self, row_id: str, images: Sequence[bytes]) -> NDArray[np.uint8]:
+        """Return the frames that these files of a row are, as `frames` does. They are not kept.
+
+        Raises:
+            StoreError: they are no pictures, or not of one size.
+        """
+        with self._row_named(row_id):
+            return decode_frames(images)
+
+    def decoded_bytes(self, row_id: str, images: Sequence[bytes]) -> int:
+        """Return how many bytes the frames of these files of a row will take.
+
+        Raises:
+            StoreError: they are no pictures.
+        """
+        with self._row_named(row_id):
+            return frames_bytes(images)
+
+    def _row_named(self, row_id: str) -> contextlib.AbstractContextManager[None]:
+        path, _ = self._places[row_id]
+        return _damage_named(f"{path}, row {row_id!r},")
+
     def _read_frames(self, row_id: str) -> NDArray[np.uint8]:
-        frames = np.stack([decode_jpeg(image) for image in read_images(*self._places[row_id])])
-        frames.flags.writeable = False
-        return frames
+        return self.decode(row_id, self.images(row_id))
 
 
-def decode_jpeg(image: bytes) -> NDArray[np.uint8]:
-    """Return the pixels of a JPEG file, [height, width, 3], RGB."""
-    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
+def dropped_files(store: Store) -> tuple[Drop, ...]:
+    """Return the files that did not become part of the dataset in a store.
+
+    Raises:
+        StoreError: drops.json is missing or damaged.
+    """
+    entries = _read_json(store, DROPS)
+    with _damage_named(f"{store.url}/{DROPS}"):
+        return tuple(parse_drops(entries))
+
+
+def published_bytes(store: Store) -> int:
+    """Return the size of all files of the dataset in a store."""
+    with _damage_named(f"{store.url}/{MANIFEST}"):
+        files = json.loads(store.read(MANIFEST))["files"]
+        return sum(int(entry["size_bytes"]) for entry in files.values())
+
+
+def verify_dataset(store: Store) -> None:
+    """Compare every file of the dataset in a store with its SHA-256.
+
+    Raises:
+        StoreError: there is no dataset, or a file of it is missing or was changed.
+    """
+    store.digest("")
+    with _damage_named(store.url):
+        store.verify("")
+
+
+def _read_json(store: Store, name: str) -> Any:
+    """Return the content of one of the dataset's own files, which must be as it was published."""
+    with _damage_named(f"{store.url}/{name}"):
+        data = store.read(name)
+        entry = json.loads(store.read(MANIFEST))["files"].get(name)
+        if entry is None or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise ValueError(f"it is not the file that {MANIFEST} tells of")
+        return json.loads(data)
+
+
+@contextlib.contextmanager
+def _damage_named(what: object) -> Iterator[None]:
+    """Turn whatever a damaged file does inside into a StoreError that says what to do."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(f"{error}; {REMEDY}") from error
+    except _DAMAGE as error:
+        raise StoreError(f"{what} is damaged ({error}): {REMEDY}") from error

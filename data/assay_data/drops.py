@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class DropReason(StrEnum):
@@ -58,6 +59,15 @@ class UnusableVideo(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def parse_drops(entries: Iterable[dict[str, Any]]) -> list[Drop]:
+    """Return the drops that were written as plain values.
+
+    Raises:
+        ValueError: there is no such reason.
+    """
+    return [Drop(e["source"], DropReason(e["reason"]), e["detail"]) for e in entries]
 
 
 def count_reasons(drops: Iterable[Drop]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assay_data.atomic import replacing, world_errors
-from assay_data.drops import Drop, DropReason
+from assay_data.drops import Drop, parse_drops
 from assay_data.lessons import Example
 
 _EXAMPLE = pa.struct([("task", pa.string()), ("prompt", pa.string()), ("response", pa.string())])
@@ -109,8 +109,7 @@ def read_clips(path: Path) -> Iterator[tuple[ClipRow, tuple[bytes, ...]]]:
 
 def read_drops(path: Path) -> list[Drop]:
     """Return the drops that were written beside the rows."""
-    entries = json.loads(pq.read_schema(path).metadata[_DROPS])
-    return [Drop(e["source"], DropReason(e["reason"]), e["detail"]) for e in entries]
+    return parse_drops(json.loads(pq.read_schema(path).metadata[_DROPS]))
 
 
 def _row(values: dict[str, object]) -> ClipRow:

@@ -1,14 +1,17 @@
-import uuid
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from object_server import ObjectServer
 
 from assay_api import Dataset
+from assay_data.drops import Drop
+from assay_data.prepare import encode_jpeg
+from assay_data.shards import ClipRow, write_shard
 from assay_data.store import Store, open_store
 
 
@@ -62,46 +65,57 @@ def dataset() -> Callable[..., Dataset]:
     return make
 
 
-@pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
-    """A MinIO server."""
-    with ObjectServer("minio", tmp_path_factory.mktemp("minio") / "data") as server:
-        yield server
+def clip_row(name: str, **changes: object) -> ClipRow:
+    """A row of a clip of two frames of 56x28 pixels."""
+    values: dict[str, object] = {
+        "row_id": f"{name}-0",
+        "video_id": name,
+        "label": "real",
+        "generator": "real",
+        "split": "Train",
+        "source": f"real/{name}.mp4",
+        "source_sha256": "0" * 64,
+        "start_seconds": 0.0,
+        "end_seconds": 5.0,
+        "sampled_fps": 4.0,
+        "timestamps_seconds": (0.0, 0.25),
+        "width": 56,
+        "height": 28,
+        "examples": (),
+    }
+    return ClipRow(**(values | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
-def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
-    """A versitygw server: nothing may depend on MinIO alone."""
-    with ObjectServer("versitygw", tmp_path_factory.mktemp("versitygw") / "data") as server:
-        yield server
+def new_row() -> Callable[..., ClipRow]:
+    return clip_row
 
 
-@pytest.fixture(params=["minio", "versitygw"])
-def server(request: pytest.FixtureRequest) -> ObjectServer:
-    """Each server in turn."""
-    found: ObjectServer = request.getfixturevalue(request.param)
-    return found
+def noise_frames(row: ClipRow, seed: int = 0) -> tuple[bytes, ...]:
+    """Frames of noise, of the size and number that the row tells."""
+    rng = np.random.default_rng(seed)
+    shape = (len(row.timestamps_seconds), row.height, row.width, 3)
+    return tuple(
+        encode_jpeg(frame, row.width, row.height)
+        for frame in rng.integers(0, 255, shape, dtype=np.uint8)
+    )
 
 
-@pytest.fixture
-def bucket(server: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """Return the URL of an empty bucket; the environment leads to its server."""
-    return new_bucket(server, monkeypatch, tmp_path)
+def publish_rows(folder: Path, rows: Sequence[ClipRow], drops: Iterable[Drop] = ()) -> Store:
+    """Publish a dataset of these rows, five in a shard, with noise for frames."""
+    tree = folder / "tree"
+    shards = []
+    for start in range(0, len(rows), 5):
+        shards.append(f"shards/part-{start // 5:05d}.parquet")
+        part = enumerate(rows[start : start + 5], start)
+        write_shard(tree / shards[-1], [(row, noise_frames(row, seed)) for seed, row in part])
+    (tree / "drops.json").write_text(json.dumps([asdict(drop) for drop in drops]))
+    (tree / "dataset.json").write_text(json.dumps({"shards": shards}))
+    store = open_store(str(folder / "dataset"))
+    store.publish(tree, "")
+    return store
 
 
-def new_bucket(server: ObjectServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ASSAY_CACHE", str(folder / "cache"))
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    server.client().make_bucket(name)
-    return f"s3://{name}"
-
-
-@pytest.fixture(params=["folder", "minio", "versitygw"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    """An empty store of each kind in turn."""
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    server = request.getfixturevalue(request.param)
-    return open_store(new_bucket(server, monkeypatch, tmp_path) + "/some/prefix")
+@pytest.fixture(scope="session")
+def published() -> Callable[..., Store]:
+    return publish_rows

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from assay_api import InvalidInput
+from assay_api import InvalidInput, StoreError
 from assay_trainer.cli.data import data_app
 
 
@@ -30,14 +30,55 @@ def test_ingest_then_show(
 
     assert made.exit_code == shown.exit_code == words.exit_code == 0, made.output
     counts = json.loads(made.stdout)
-    assert counts == json.loads(shown.stdout)
+    told = json.loads(shown.stdout)
+    assert told.items() >= counts.items()
+    assert told["overview"]["frame_sizes"] == {"84x56": 4}
     assert counts["rows_by_generator"] == {"fake": 1, "real": 2, "sora": 1}
-    assert "dropped    1 files: Corrupt 1" in words.stdout
+    assert "dropped: 1 file\n  Corrupt 1\n    real/bad.mp4: PyAV: " in words.stdout
     assert "5 of 5 videos" in made.stderr
     dropped = json.loads(report.read_text())["dropped_files"]
     assert [drop["source"] for drop in dropped] == ["real/bad.mp4"]
     with Image.open(sheet) as picture:
-        assert picture.size == (4 * 168, 4 * 184)
+        assert picture.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("folder", "is a folder; give the name of a file, e.g. sheet.png"),
+        ("missing/sheet.png", "missing does not exist; create it first"),
+        ("file/sheet.png", "file is a file; choose another folder"),
+        ("sheet.jpg", "must end in .png"),
+    ],
+)
+def test_a_place_where_no_picture_can_be_is_refused_first(
+    assay_data: Callable[..., Result], tmp_path: Path, place: str, message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+
+    result = assay_data("show", tmp_path / "nowhere", "--contact-sheet", tmp_path / place)
+
+    assert isinstance(result.exception, InvalidInput)
+    assert f"--contact-sheet {tmp_path / place}" in str(result.exception)
+    assert message in str(result.exception)
+
+
+def test_a_changed_file_of_the_same_size_is_found_when_asked_for(
+    assay_data: Callable[..., Result], four_videos: Path, tmp_path: Path
+) -> None:
+    assay_data("ingest", four_videos, "--out", tmp_path / "out")
+    assert assay_data("show", tmp_path / "out", "--verify").exit_code == 0
+    (shard,) = (tmp_path / "out").glob("shards/*")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1
+    shard.write_bytes(data)
+
+    result = assay_data("show", tmp_path / "out", "--verify")
+
+    assert isinstance(result.exception, StoreError)
+    assert f"{shard} has SHA-256" in str(result.exception)
+    assert "copy it again, or make it again" in str(result.exception)
 
 
 def test_a_finished_dataset_is_not_overwritten(

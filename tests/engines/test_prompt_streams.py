@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from assay_api import ThinkingMode
 from assay_api.stage import Prompt
 from assay_data.shards import ClipRow
-from assay_trainer.loops.prompts import PromptStream, ShuffledStream, balanced, derived_seed
+from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample
 
 MODES = (ThinkingMode.THINK, ThinkingMode.NO_THINK)
@@ -31,33 +31,6 @@ def row(name: str, label: str = "real") -> ClipRow:
         height=56,
         examples=(),
     )
-
-
-@given(size=sizes, seed=seeds, start=places, count=st.integers(0, 50))
-def test_any_place_is_reached_without_what_came_before(size, seed, start, count) -> None:
-    stream = ShuffledStream(range(size), seed)
-
-    whole = stream.draw(0, start + count)
-
-    assert stream.draw(start, count) == whole[start:]
-    assert [turn for turn, _ in whole] == [place // size for place in range(start + count)]
-
-
-@given(size=sizes, seed=seeds, turn=st.integers(0, 20))
-def test_each_round_is_a_permutation(size, seed, turn) -> None:
-    drawn = ShuffledStream(range(size), seed).draw(turn * size, size)
-
-    assert sorted(item for _, item in drawn) == list(range(size))
-
-
-@given(seed=seeds)
-def test_rounds_and_seeds_have_orders_of_their_own(seed) -> None:
-    stream = ShuffledStream(range(20), seed)
-
-    orders = [tuple(item for _, item in stream.draw(20 * turn, 20)) for turn in range(4)]
-    orders.append(tuple(item for _, item in ShuffledStream(range(20), seed + 1).draw(0, 20)))
-
-    assert len(set(orders)) == 5
 
 
 @given(size=sizes, seed=seeds, turn=st.integers(0, 5))
@@ -112,12 +85,6 @@ def test_held_out_clips_are_as_even_as_the_classes_allow(num_real, num_fake, mos
     )
     assert chosen == held_out_sample(rows, most, seed)
     assert chosen[: most // 2] == held_out_sample(rows, max(most // 2, 1), seed)[: most // 2]
-
-
-def test_derived_seeds_are_fixed_numbers_of_31_bits() -> None:
-    """The first four bytes of SHA-256 of "0/rollout/7" are 3f 6e 1b 55."""
-    assert derived_seed(0, "rollout", 7) == 0x3F6E1B55 >> 1
-    assert len({derived_seed(0, "rollout", place) for place in range(1000)}) == 1000
 
 
 def test_classes_are_balanced_by_repeating_the_rows_of_the_smaller_one() -> None:

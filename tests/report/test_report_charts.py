@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay_data.selection import evenly_spaced, in_turn
 from assay_trainer.report.charts import Series, charts, missing
 from assay_trainer.report.overview import Change, change
 from assay_trainer.report.page import duration
-from assay_trainer.report.sampling import evenly_spaced, in_turn
 
 
 def titles(metrics: dict[int, dict[str, float]]) -> list[str]:

@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import io
 import json
 import shutil
 from datetime import UTC, datetime
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from assay_api import InvalidInput, Split, StoreError
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.cli.report import report_command
-from assay_trainer.report.collect import collect
+from assay_trainer.report.collect import MOST_SHEET_BYTES, collect
 from assay_trainer.report.images import MAX_SIDE_PIXELS, FrameBank
 from assay_trainer.report.page import render
 
@@ -171,6 +173,48 @@ def test_evaluation_and_data_are_shown(page: Page, finished_run: Path) -> None:
     num_real = sum(row.label == "real" for row in rows)
     assert f"Test real real {num_real}" in words
     assert "Dropped because files Corrupt 1" in words
+
+
+def test_a_dataset_is_told_in_numbers_and_dropped_files_by_name(page: Page) -> None:
+    words = page.words()
+    assert "clips 12 videos 12 files dropped 1 size" in words
+    assert "Per clip least median most seconds 2 2 2 frames 4 4 4" in words
+    # Two token grids of 2 x 2 patches for 4 frames of 56x56 pixels.
+    assert "visual tokens 8 8 8" in words
+    assert "Frames of clips 56x56 pixels 12" in words
+    assert "Corrupt 1 fake/grid/broken.mp4 PyAV: " in words
+
+
+def test_the_contact_sheet_of_a_dataset_is_one_picture_of_bounded_size(page: Page) -> None:
+    (sheet,) = [given for given in page.having("data-frame") if given.get("class") == "sheet"]
+    assert "frames of 12 clips of the dataset clips" in sheet["alt"]
+    kind, _, data = page.json("image-data")[sheet["data-frame"]].partition(",")
+    image = base64.b64decode(data)
+    assert kind == "data:image/jpeg;base64"
+    assert len(image) <= MOST_SHEET_BYTES
+    with Image.open(io.BytesIO(image)) as picture:
+        assert picture.height > 12 * 56
+
+
+def test_names_of_dropped_files_are_text_and_nothing_else(run_folder: Path) -> None:
+    drop = {"source": EVIL, "reason": "Corrupt", "detail": EVIL}
+    (run_folder / "drops.json").write_text(json.dumps([drop] * 5))
+    republish(run_folder)
+
+    found = page_of(run_folder)
+
+    assert f"files Corrupt 5 {EVIL}" in found.words()
+    assert "and 2 more" in found.words()
+    assert len(found.scripts) == 4
+
+
+def republish(run_folder: Path) -> None:
+    """Publish the dataset again, with the drops.json that lies in the run's folder."""
+    tree = run_folder / "tree"
+    shutil.copytree(run_folder / "datasets/clips", tree)
+    (tree / "manifest.json").unlink()
+    shutil.move(run_folder / "drops.json", tree / "drops.json")
+    open_store(str(run_folder / "datasets/clips")).publish(tree, "")
 
 
 def test_a_run_that_has_only_begun_is_told_as_it_is(run_folder: Path) -> None:

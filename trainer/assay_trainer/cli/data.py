@@ -12,14 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from assay_api import Dataset
-    from assay_data.dataset import ClipDataset
 
 data_app = typer.Typer(
     name="data", help="Make datasets out of videos, and look at them.", no_args_is_help=True
 )
-
-SHEET_CLIPS, SHEET_FRAMES, SHEET_WIDTH = 12, 4, 168
-"""The contact sheet: clips, frames of each, and pixels of a frame's width."""
 
 
 class Format(StrEnum):
@@ -121,19 +117,59 @@ def _progress_file(output: str) -> "Callable[[int, int], None]":
 def show(
     url: Annotated[str, typer.Argument(help="Folder, file:// or s3:// URL of a dataset.")],
     contact_sheet: Annotated[
-        Path | None, typer.Option(help="Write a picture with frames of some clips.")
+        Path | None,
+        typer.Option(help="Write a PNG picture: frames of clips of every class and generator."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    clips: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="Clips on it; unset: 12, or one of each generator if more."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of clips.")] = 0,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file with its SHA-256 first.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Print what is in a dataset: classes, generators, durations, drops."""
-    from assay_data.dataset import ClipDataset
-    from assay_data.store import open_store
+    """Print what is in a dataset: classes, generators, lengths, sizes, tokens, drops.
 
-    store = open_store(url)
-    dataset = ClipDataset.open(store)
+    Raises:
+        InvalidInput: the picture cannot be written where it is wanted.
+    """
+    from dataclasses import asdict
+
+    from assay_data.contact_sheet import choose_clips, draw_contact_sheet, png
+    from assay_data.dataset import ClipDataset, verify_dataset
+    from assay_data.overview import open_overview
+    from assay_data.store import open_store
+    from assay_trainer.cli.overview_text import overview_text
+
     if contact_sheet is not None:
-        _write(contact_sheet, _contact_sheet(dataset))
-    _print({"url": store.url, "digest": dataset.digest, **dataset.info}, as_json)
+        _check_picture(contact_sheet)
+    store = open_store(url)
+    if verify:
+        verify_dataset(store)
+    dataset = ClipDataset.open(store)
+    overview = open_overview(store, dataset)
+    if contact_sheet is not None:
+        shown = choose_clips(dataset.rows(), clips, seed)
+        _write(contact_sheet, png(draw_contact_sheet(dataset, shown)))
+    if as_json:
+        known = {"url": store.url, "digest": dataset.digest, **dataset.info}
+        print(json.dumps(known | {"overview": asdict(overview)}, indent=2))
+    else:
+        print(overview_text(store.url, dataset.digest, overview))
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse a path that cannot become a picture."""
+    from assay_api import InvalidInput
+    from assay_trainer.cli.output_file import check_output_file
+
+    check_output_file("--contact-sheet", path, "sheet.png")
+    if path.suffix.lower() != ".png":
+        raise InvalidInput(f"--contact-sheet {path}: must end in .png, the kind that is written")
 
 
 @data_app.command()
@@ -232,27 +268,3 @@ def _print(counts: dict[str, Any], as_json: bool) -> None:
 
 def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _contact_sheet(dataset: "ClipDataset") -> bytes:
-    """Return a PNG file: a line of frames for each of some clips, evenly chosen."""
-    import io
-
-    from PIL import Image, ImageDraw
-
-    rows = dataset.rows()
-    rows = rows[:: max(1, len(rows) // SHEET_CLIPS)][:SHEET_CLIPS]
-    line = SHEET_WIDTH + 16
-    sheet = Image.new("RGB", (SHEET_FRAMES * SHEET_WIDTH, len(rows) * line), "white")
-    draw = ImageDraw.Draw(sheet)
-    for y, row in zip(range(0, line * len(rows), line), rows, strict=True):
-        title = f"{row.row_id}  {row.label}, {row.generator}, {row.split}"
-        draw.text((4, y + 2), title, fill="black")
-        clip = dataset.frames(row.row_id)
-        for position, frame in enumerate(clip[:: max(1, len(clip) // SHEET_FRAMES)][:SHEET_FRAMES]):
-            picture = Image.fromarray(frame)
-            picture.thumbnail((SHEET_WIDTH, SHEET_WIDTH))
-            sheet.paste(picture, (position * SHEET_WIDTH, y + 16))
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()

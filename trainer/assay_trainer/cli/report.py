@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from assay_api import InvalidInput
+from assay_trainer.cli.output_file import check_output_file
 
 
 def report_command(
@@ -25,10 +25,7 @@ def report_command(
     from assay_trainer.report.collect import collect
     from assay_trainer.report.page import render
 
-    if out.is_dir():
-        raise InvalidInput(f"--out {out}: is a folder; give the name of a file, e.g. report.html")
-    if not out.parent.is_dir():
-        raise InvalidInput(f"--out {out}: folder {out.parent} does not exist; create it first")
+    check_output_file("--out", out, "report.html")
     page = render(collect(open_store(run)), datetime.now(UTC))
     open_store(str(out.parent.resolve())).write(out.name, page.encode())
     print(out)

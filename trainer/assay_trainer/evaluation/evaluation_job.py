@@ -1,5 +1,8 @@
 """One evaluation, from its orders to its completion."""
 
+from collections.abc import Sequence
+from itertools import islice
+
 from assay_api import (
     Completion,
     InvalidInput,
@@ -9,6 +12,7 @@ from assay_api import (
 from assay_api.digest import evaluation_digest
 from assay_api.layout import accuracy_key
 from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.reader import ClipReader, ReadClip, ReadPlan
 from assay_data.store import open_store
 from assay_trainer.evaluation.detector import Detection, Detector
 from assay_trainer.evaluation.metrics import Answer, summarise
@@ -43,9 +47,10 @@ def run_evaluation_job(job: ResolvedEvaluationJob) -> Summary:
     answers: list[Answer] = []
     total = len(rows) * len(spec.modes)
     for mode in spec.modes:
-        for start in range(0, len(rows), _CLIPS_AT_A_TIME):
-            write_progress(store, len(answers), total, f"answering, {mode.value}", {})
-            answers += _answers(detector, dataset, rows[start : start + _CLIPS_AT_A_TIME], mode)
+        with ClipReader(dataset, rows, ReadPlan(rounds=1)) as reader:
+            while clips := list(islice(reader, _CLIPS_AT_A_TIME)):
+                write_progress(store, len(answers), total, f"answering, {mode.value}", {})
+                answers += _answers(detector, clips, mode)
     summary = summarise(answers, spec.bootstrap_samples, spec.seed)
     digest = job.model.digest
     store.write("result.json", to_json(EvaluationResult(model_digest=digest, summary=summary)))
@@ -59,12 +64,9 @@ def run_evaluation_job(job: ResolvedEvaluationJob) -> Summary:
     return summary
 
 
-def _answers(
-    detector: Detector, dataset: ClipDataset, rows: tuple[ClipRow, ...], mode: ThinkingMode
-) -> list[Answer]:
-    clips = [Clip(dataset.frames(row.row_id), row.sampled_fps) for row in rows]
-    detections = detector.detect(clips, mode)
-    return [_answer(row, found) for row, found in zip(rows, detections, strict=True)]
+def _answers(detector: Detector, clips: Sequence[ReadClip], mode: ThinkingMode) -> list[Answer]:
+    detections = detector.detect([Clip(c.frames, c.row.sampled_fps) for c in clips], mode)
+    return [_answer(clip.row, found) for clip, found in zip(clips, detections, strict=True)]
 
 
 def _answer(row: ClipRow, found: Detection) -> Answer:

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from assay_api import EngineError, ResolvedStageJob, Split, ThinkingMode
 from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
+from assay_data.order import derived_seed
 from assay_data.store import open_store
 from assay_trainer.answers import LETTERS, parse_answer
 from assay_trainer.chat import END, detection_prompt
 from assay_trainer.loops.engines import start_pool
-from assay_trainer.loops.prompts import derived_seed, prompt_item
+from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.ray_cluster import ray_cluster
 from assay_trainer.loops.sft import SftExample
 from assay_trainer.records import FAKE, REAL, PromptItem, Rollout

@@ -1,48 +1,13 @@
 """The stream of prompts: which clip is asked about in which mode, at each place of the stream."""
 
-import hashlib
-import random
 from collections.abc import Sequence
-from typing import Generic, TypeVar
 
 from assay_api import ThinkingMode
 from assay_api.stage import Prompt
 from assay_data.dataset import ClipRow
+from assay_data.order import ShuffledStream
 from assay_trainer.chat import detection_prompt
 from assay_trainer.records import PromptItem
-
-Item = TypeVar("Item")
-
-
-def derived_seed(*parts: int | str) -> int:
-    """Return a seed of 31 bits that depends on all the parts."""
-    text = "/".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
-
-
-class ShuffledStream(Generic[Item]):
-    """Items without end, in a new order each time round. A place in it needs no other state."""
-
-    def __init__(self, items: Sequence[Item], seed: int) -> None:
-        """Repeat these items, in an order that the seed determines."""
-        self._items = items
-        self._seed = seed
-
-    def draw(self, cursor: int, count: int) -> list[tuple[int, Item]]:
-        """Return the items at `cursor` and the places after it, each with its round."""
-        drawn = []
-        orders: dict[int, list[int]] = {}
-        for place in range(cursor, cursor + count):
-            turn, index = divmod(place, len(self._items))
-            if turn not in orders:
-                orders[turn] = self._order(turn)
-            drawn.append((turn, self._items[orders[turn][index]]))
-        return drawn
-
-    def _order(self, turn: int) -> list[int]:
-        order = list(range(len(self._items)))
-        random.Random(derived_seed(self._seed, "order", turn)).shuffle(order)
-        return order
 
 
 class PromptStream:

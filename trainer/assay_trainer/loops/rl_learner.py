@@ -3,9 +3,10 @@
 import torch
 
 from assay_api import ResolvedStageJob, Split
+from assay_data.order import derived_seed
 from assay_trainer.judge import Judge
 from assay_trainer.loops.parts import StageParts, build_parts
-from assay_trainer.loops.prompts import PromptStream, derived_seed, prompt_item
+from assay_trainer.loops.prompts import PromptStream, prompt_item
 from assay_trainer.loops.rl import Leader, RlLoop
 from assay_trainer.loops.rollouts import Collector
 from assay_trainer.loops.validation import Validator, held_out_sample

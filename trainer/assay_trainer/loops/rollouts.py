@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from assay_api import EngineError
 from assay_api.stage import Reward, Rl
+from assay_data.order import derived_seed
 from assay_trainer.judge import Judge
-from assay_trainer.loops.prompts import derived_seed
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.records import Frames, PromptItem, RolloutGroup
 from assay_trainer.rewards.scoring import Scored, score_groups

@@ -1,6 +1,5 @@
 """Read a store into a `Run`. What is not there yet is left out, and the page says so."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -14,10 +13,12 @@ from assay_api import (
     Model,
     ResolvedEvaluationJob,
     ResolvedStageJob,
-    Split,
     StoreError,
 )
+from assay_data.contact_sheet import choose_clips, draw_contact_sheet, jpeg_within
 from assay_data.dataset import ClipDataset
+from assay_data.overview import open_overview
+from assay_data.selection import evenly_spaced
 from assay_data.store import Store, open_store
 from assay_trainer.evaluation.summary import from_json
 from assay_trainer.metrics_log import read_metrics, read_progress
@@ -26,16 +27,16 @@ from assay_trainer.report.run import (
     DatasetRecord,
     EvaluationRecord,
     Run,
-    SampleClip,
     SampledGroup,
     StageRecord,
 )
-from assay_trainer.report.sampling import evenly_spaced, in_turn
 from assay_trainer.rollout_log import LoggedGroup, read_rollouts, rollout_steps
 
 STEPS_SHOWN = 5
 GROUPS_SHOWN = 4
-CLIPS_SHOWN = 6
+CLIPS_SHOWN = 12
+MOST_SHEET_BYTES = 400_000
+"""Of the contact sheet of a dataset, so that the page stays small."""
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -65,7 +66,7 @@ def collect(store: Store) -> Run:
             _evaluation(name, store.child(f"evaluations/{name}"))
             for name in _names(store, "evaluations")
         ),
-        datasets=tuple(_dataset(name, at, bank) for name, at in datasets.items()),
+        datasets={name: _dataset(at, bank) for name, at in datasets.items()},
         images=bank.uris,
     )
 
@@ -141,28 +142,17 @@ def _evaluation(name: str, store: Store) -> EvaluationRecord:
     )
 
 
-def _dataset(name: str, store: Store, bank: FrameBank) -> DatasetRecord:
+def _dataset(store: Store, bank: FrameBank) -> DatasetRecord | None:
     clips = _open_dataset(store)
     if clips is None:
-        return DatasetRecord(name=name, digest=None, counts=(), drops={}, clips=())
-    rows = [row for split in Split for row in clips.rows(split)]
-    counts = Counter((str(row.split), row.label, row.generator) for row in rows)
-    shown = in_turn([(row.generator, row) for row in rows], CLIPS_SHOWN)
+        return None
+    shown = choose_clips(clips.rows(), CLIPS_SHOWN, seed=0)
+    sheet = jpeg_within(draw_contact_sheet(clips, shown), MOST_SHEET_BYTES)
     return DatasetRecord(
-        name=name,
         digest=clips.digest,
-        counts=tuple((*kind, number) for kind, number in sorted(counts.items())),
-        drops=dict(clips.info["drops"]),
-        clips=tuple(
-            SampleClip(
-                row_id=row.row_id,
-                label=row.label,
-                generator=row.generator,
-                split=str(row.split),
-                frames=bank.add(clips.frames(row.row_id)),
-            )
-            for row in shown
-        ),
+        overview=open_overview(store, clips),
+        sheet=bank.add_jpeg(sheet),
+        num_shown=len(shown),
     )
 
 

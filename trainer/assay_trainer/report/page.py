@@ -14,6 +14,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from assay_data.overview import frequent_sizes, size_text
 from assay_trainer.evaluation.summary import ROWS
 from assay_trainer.report.charts import charts, missing
 from assay_trainer.report.overview import overview_row, results, settings
@@ -35,6 +36,8 @@ def render(run: Run, written: datetime) -> str:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = duration
+    environment.filters["size"] = size_text
+    environment.filters["frequent_sizes"] = frequent_sizes
     stage_charts = {stage.name: charts(stage.metrics) for stage in run.stages}
     templates = files(__package__) / "templates"
     scripts = {"plotly": get_plotlyjs(), "script": (templates / "page.js").read_text()}

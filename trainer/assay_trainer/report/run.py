@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from assay_api import Completion, ResolvedEvaluationJob, ResolvedStageJob
+from assay_data.overview import Overview
 from assay_trainer.evaluation.summary import EvaluationResult
 from assay_trainer.metrics_log import Progress
 from assay_trainer.rollout_log import LoggedGroup
@@ -57,29 +58,16 @@ class EvaluationRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleClip:
-    """A clip of a dataset with its frames."""
-
-    row_id: str
-    label: str
-    generator: str
-    split: str
-    frames: tuple[str, ...]
-    """Keys of the frames in `Run.images`."""
-
-
-@dataclass(frozen=True, slots=True)
 class DatasetRecord:
-    """What is in a dataset."""
+    """A finished dataset."""
 
-    name: str
-    digest: str | None
-    """Digest of the whole; None while it is being made."""
-    counts: tuple[tuple[str, str, str, int], ...]
-    """Split, label, generator, clips."""
-    drops: dict[str, int]
-    """Dropped files by reason."""
-    clips: tuple[SampleClip, ...]
+    digest: str
+    """Digest of the whole."""
+    overview: Overview
+    sheet: str
+    """Key of the contact sheet in `Run.images`."""
+    num_shown: int
+    """Clips on the contact sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +78,7 @@ class Run:
     stages: tuple[StageRecord, ...]
     """In the order in which they build on one another."""
     evaluations: tuple[EvaluationRecord, ...]
-    datasets: tuple[DatasetRecord, ...]
+    datasets: dict[str, DatasetRecord | None]
+    """By name; None while it is being made."""
     images: dict[str, str]
-    """Data URIs of all frames that are shown, each once, by key."""
+    """Data URIs of all pictures that are shown, each once, by key."""
