@@ -59,13 +59,18 @@ class Detector:
         """Ask about clips, all in one mode."""
         text, _ = detection_prompt(self.card.prompt, mode)
         requests = [SampleRequest(text, clip, seed=0) for clip in clips]
-        answers = self._engine(clips, text).sample(requests, self._plan)
+        answers = self._engine(clips).sample(requests, self._plan)
         return [self._detection(mode, samples[0]) for samples in answers]
 
-    def _engine(self, clips: Sequence[Clip], text: str) -> Sampler:
-        """Return the engine, started anew if these prompts are longer than any before."""
+    def _engine(self, clips: Sequence[Clip]) -> Sampler:
+        """Return the engine, started anew if prompts about these clips are longer than any before.
+
+        Room is made for either mode: a start takes as long as many answers.
+        """
         visual = max(visual_tokens(len(c.frames), *c.frames.shape[2:0:-1]) for c in clips)
-        needed = visual + len(self._tokenizer(text)["input_ids"]) + self._plan.max_tokens + 8
+        texts = [detection_prompt(self.card.prompt, mode)[0] for mode in ThinkingMode]
+        words = max(len(self._tokenizer(text)["input_ids"]) for text in texts)
+        needed = visual + words + self._plan.max_tokens + 8
         if self._sampler is None or needed > self._longest:
             from assay_trainer.rollout.vllm_engine import VllmSampler
 
