@@ -1,7 +1,9 @@
 """The `assay` command: one line per sub-command; each imports its package only when called."""
 
+import logging
 import os
 import sys
+import warnings
 
 import typer
 
@@ -40,7 +42,11 @@ def main() -> None:
     # waits for others holds up the one it waits for, ten times over. Read when torch is loaded,
     # here and in all processes that are started from here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Notices of the engines about themselves, among the answers that were asked for.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
     try:
         app()
     except InvalidInput as error:

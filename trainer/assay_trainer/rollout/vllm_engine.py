@@ -148,6 +148,7 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         "gpu_memory_utilization": config.memory_fraction,
         **_lora_arguments(config.lora),
     }
