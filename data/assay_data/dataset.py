@@ -14,7 +14,7 @@ from assay_api import InvalidInput, Split, StoreError
 from assay_data.shards import ClipRow, read_images, read_rows
 from assay_data.store import Store
 
-__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_jpeg"]
+__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_image"]
 
 INFO = "dataset.json"
 DROPS = "drops.json"
@@ -72,18 +72,24 @@ class ClipDataset:
         """Return a clip's frames, [time, height, width, 3], RGB. Read-only: they are shared.
 
         Raises:
-            InvalidInput: the dataset has no such row.
+            InvalidInput: the dataset has no such row, or the row has no frames.
         """
         if row_id not in self._places:
             raise InvalidInput(f"dataset {self.digest[:12]} has no row {row_id!r}")
         return self._cached_frames(row_id)
 
     def _read_frames(self, row_id: str) -> NDArray[np.uint8]:
-        frames = np.stack([decode_jpeg(image) for image in read_images(*self._places[row_id])])
+        images = read_images(*self._places[row_id])
+        if not images:
+            raise InvalidInput(
+                f"row {row_id!r} of dataset {self.digest[:12]} has no frames: it is text, or was "
+                "ingested without spec.source.rows.media"
+            )
+        frames = np.stack([decode_image(image) for image in images])
         frames.flags.writeable = False
         return frames
 
 
-def decode_jpeg(image: bytes) -> NDArray[np.uint8]:
-    """Return the pixels of a JPEG file, [height, width, 3], RGB."""
+def decode_image(image: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of a picture file, [height, width, 3], RGB."""
     return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
