@@ -6,6 +6,9 @@ more than it weighs is refused as a whole.
 """
 
 import contextlib
+import errno
+import gzip
+import lzma
 import re
 import stat
 import tarfile
@@ -36,6 +39,8 @@ _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
     ArchiveError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
     zlib.error,
     EOFError,
     NotImplementedError,
@@ -65,11 +70,12 @@ def list_archive(path: Path) -> Listing:
     """Return the members of an archive.
 
     Raises:
-        InvalidInput: it cannot be read, or claims to unpack to far more than it weighs.
+        InvalidInput: it is broken, or claims to unpack to far more than it weighs.
+        StoreError: it cannot be read.
     """
     sizes: dict[str, int] = {}
     drops: list[Drop] = []
-    with _readable(path):
+    with world_errors(path, f"cannot read {path}"), _readable(path):
         for name, size, wrong in _members(path):
             where = f"{path.name}!{ascii(name)[1:-1]}"
             if wrong or (wrong := _wrong_name(name)):
@@ -268,7 +274,9 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn what a broken archive raises into InvalidInput."""
     try:
         yield
-    except _BROKEN as error:
+    except (*_BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # The disk's fault; a seek to nowhere is the archive's.
         raise InvalidInput(
             f"archive {path} cannot be read ({error or type(error).__name__}): download it again, "
             "or unpack it yourself and name the folder"

@@ -1,10 +1,11 @@
 """What a source has to offer: its videos or rows, each with its media, and what is dropped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay_api.dataset import DatasetSpec, FolderSource, RowsSource, SplitRule
+from assay_data.archives import extract, is_archive, list_archive, safe_path
 from assay_data.drops import Drop
 from assay_data.items import Item, RowItem, VideoItem
 from assay_data.media import MediaLibrary, Missing, local_copy
@@ -45,12 +46,25 @@ def gather(spec: DatasetSpec, work: Path, workers: int, progress: Progress) -> G
     if spec.source.rows is not None:
         return _gather_rows(spec, spec.source.rows, work)
     if spec.source.folder is not None:
-        return _gather_videos(spec, spec.source.folder, local_copy(spec.source.folder.uri))
+        return _gather_folder(spec, spec.source.folder, work)
     synthetic = spec.source.synthetic
     assert synthetic is not None
     total = 2 * synthetic.num_videos
     root = rendered_folder(synthetic, work, workers, lambda done, _: progress(done, total))
     return _gather_videos(spec, FolderSource(uri="-"), root, synthetic.num_videos)
+
+
+def _gather_folder(spec: DatasetSpec, folder: FolderSource, work: Path) -> Gathered:
+    """Return the videos of a folder, or of an archive that is unpacked first."""
+    root = local_copy(folder.uri)
+    if not (is_archive(root) and root.is_file()):
+        return _gather_videos(spec, folder, root)
+    listing = list_archive(root)
+    unpacked = work / "unpacked"
+    wanted = {name: unpacked / safe_path(name) for name in listing.sizes_bytes}
+    refused = (*listing.drops, *extract(root, wanted))
+    gathered = _gather_videos(spec, folder, unpacked)
+    return replace(gathered, drops=(*refused, *gathered.drops))
 
 
 def _gather_videos(

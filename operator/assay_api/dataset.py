@@ -17,7 +17,11 @@ class SourceFormat(StrEnum):
 class FolderSource(Model):
     """Videos in folders named after their class: real/ and fake/GENERATOR/ (nesting is free)."""
 
-    uri: str = Field(min_length=1, description="Folder or file:// URL that holds real/ and fake/.")
+    uri: str = Field(
+        min_length=1,
+        description="Folder or archive (.zip, .7z, .tar, .tar.gz, .tgz) with real/ and fake/, as a "
+        "path or a file:// URL.",
+    )
     format: SourceFormat = Field(default=SourceFormat.FOLDERS, description="Layout of the source.")
     clip_seconds: float | None = Field(
         default=None,

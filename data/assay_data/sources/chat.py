@@ -148,12 +148,7 @@ def read_open_rlhf(record: dict[str, object]) -> SourceRow:
         raise BadRow(DropReason.WRONG_COLUMNS, f"column message is no JSON: {error}") from error
     if not isinstance(turns, list):
         raise BadRow(DropReason.WRONG_COLUMNS, "column message must hold a list of messages")
-    messages = [Message.model_validate(turn) for turn in turns]
-    media = tuple(medium for message in messages for medium in message.media)
-    is_video = any(VIDEO_MARK in message.content for message in messages)
-    return chat_row(
-        messages, () if is_video else media, media if is_video else (), answer=row.answer
-    )
+    return chat_row([Message.model_validate(turn) for turn in turns], (), (), answer=row.answer)
 
 
 def check_roles(message: Message) -> Turn:
@@ -180,14 +175,19 @@ def chat_row(
 
     Args:
         messages: the conversation.
-        images: its pictures.
-        videos: its videos; at most one.
+        images: its pictures, besides those that are parts of messages.
+        videos: its videos, likewise.
         **known: fields of the row; an empty `answer` is taken out of the response.
 
     Raises:
         BadRow: there is no question, or marks and media differ in number.
     """
     turns = tuple(check_roles(message) for message in messages)
+    parts = [medium for message in messages for medium in message.media]
+    if parts and any(VIDEO_MARK in turn.content for turn in turns):
+        videos = (*parts, *videos)
+    else:
+        images = (*parts, *images)
     response = ""
     if turns and turns[-1].role == "assistant":
         *earlier, last = turns

@@ -11,7 +11,7 @@ import yaml
 
 from assay_api import InvalidInput
 from assay_data.drops import Drop, DropReason
-from assay_data.sources.folders import VIDEO_EXTENSIONS, list_files
+from assay_data.sources.folders import VIDEO_EXTENSIONS, label_of, list_files
 from assay_data.sources.record import part_of
 
 ROWS_EXTENSIONS = frozenset([".json", ".jsonl", ".ndjson", ".parquet"])
@@ -24,6 +24,15 @@ ROWS_PER_READ = 256
 
 Found = tuple[str, object]
 """File and position, and the decoded record or a drop."""
+
+
+def holds_rows(path: Path) -> bool:
+    """Tell whether a source is annotated rows, not videos in folders named real and fake."""
+    if not path.is_dir():
+        return _extension(path.name) in ROWS_EXTENSIONS | LIST_EXTENSIONS
+    names = list_files(path)
+    videos = any(_extension(name) in VIDEO_EXTENSIONS and label_of(name) for name in names)
+    return not videos and any(_extension(name) in ROWS_EXTENSIONS for name in names)
 
 
 def list_row_files(path: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
