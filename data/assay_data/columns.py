@@ -63,8 +63,9 @@ _FOR_OTHERS = [
     ),
 ]
 OWN_COLUMNS = [name for name, _ in _OWN]
-# Only what Arrow's types do not tell: `datasets` works out the other columns by itself.
-_FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "List"}}}}
+# Only what Arrow's types do not tell: `datasets` works out the other columns by itself. Before its
+# version 4 it knows no List; later it reads a Sequence as one.
+_FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}}
 SCHEMA = pa.schema([*_OWN, *_FOR_OTHERS], {"huggingface": json.dumps(_FEATURES)})
 
 

@@ -313,7 +313,7 @@ def test_a_reference_leads_to_its_own_file_or_to_none(tmp_path: Path, reference:
         (tmp_path / "media" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "media" / name).write_bytes(picture(2))
     row = {"problem": "<image>?", "answer": "x", "images": [reference]}
-    good = {"problem": "<image>?", "answer": "y", "images": ["/root/of/others/fake/1.png"]}
+    good = {"problem": "<image>?", "answer": "y", "images": ["/data/of/others/fake/1.png"]}
     source = write_lines(tmp_path / "a.jsonl", [row, good])
 
     report = ingest(

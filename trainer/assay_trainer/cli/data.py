@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from assay_api import Dataset
     from assay_data.dataset import ClipDataset
+    from assay_data.store import Store
 
 data_app = typer.Typer(
     name="data", help="Make datasets out of videos, and look at them.", no_args_is_help=True
@@ -90,27 +91,35 @@ def ingest(  # noqa: PLR0913  (options of a command)
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Make a dataset out of videos or annotated rows; what is dropped is counted by reason."""
-    from assay_api import InvalidInput
-    from assay_data.ingest import build_dataset
-    from assay_data.job import num_workers
-    from assay_data.progress import report_progress
-    from assay_data.store import MANIFEST, open_store
+    from assay_data.store import open_store
 
-    store = open_store(out)
+    store = _empty_store(open_store(out), out)
+    plan = {"count": frames, "fps": fps, "maxPixels": max_pixels, "codec": _CODECS[codec]}
+    division = {"rule": split.value.title(), "testFraction": test_fraction, "seed": seed}
+    source = _source(src, source_format, media or [], clip_seconds)
+    dataset = _dataset({"source": source, "frames": plan, "split": division})
+    _build(dataset, store, report, as_json)
+
+
+def _empty_store(store: "Store", out: str) -> "Store":
+    """Return the store; raise InvalidInput if it holds a finished dataset."""
+    from assay_api import InvalidInput
+    from assay_data.store import MANIFEST
+
     if store.exists(MANIFEST):
         raise InvalidInput(
             f"--out {out} holds a finished dataset, which does not change: choose another folder, "
             "or delete this one first"
         )
-    plan = {"count": frames, "fps": fps, "maxPixels": max_pixels, "codec": _CODECS[codec]}
-    division = {"rule": split.value.title(), "testFraction": test_fraction, "seed": seed}
-    dataset = _dataset(
-        {
-            "source": _source(src, source_format, media or [], clip_seconds),
-            "frames": plan,
-            "split": division,
-        }
-    )
+    return store
+
+
+def _build(dataset: "Dataset", store: "Store", report: Path | None, as_json: bool) -> None:
+    """Make the dataset; print its counts, and write them to the report with everything dropped."""
+    from assay_data.ingest import build_dataset
+    from assay_data.job import num_workers
+    from assay_data.progress import report_progress
+
     what = "rows" if dataset.spec.source.rows else "videos"
     result = build_dataset(dataset, store, num_workers(), report_progress(what))
     counts = {"url": store.url, "digest": result.digest, **result.info}
