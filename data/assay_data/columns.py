@@ -50,7 +50,7 @@ _OWN = [
     ("rejected", pa.string()),
     ("media", pa.list_(pa.string())),
 ]
-_EXTRA = ("row_id", "video_id", "task", "label", "entity", "title", "transcript")
+_EXTRA = ("row_id", "video_id", "task", "label", "generator", "entity", "title", "transcript")
 _FOR_OTHERS = [
     ("images", pa.list_(IMAGE)),
     ("data_source", pa.string()),

@@ -38,9 +38,29 @@ def select(
             f"dropped: {describe_reasons(drops)}; the first: {drops[0].source}: {drops[0].detail}. "
             "Mend what was dropped"
         )
-    parts = assign_parts([(row.video_id, row.label, row.split) for row in kept], spec.split)
+    same = same_videos(kept)
+    parts = assign_parts([(same[row.video_id], row.label, row.split) for row in kept], spec.split)
     ordered = sorted(drops, key=lambda drop: drop.source)
-    return tuple(ordered), {video_id: part.value for video_id, part in parts.items()}
+    return tuple(ordered), {video_id: parts[first].value for video_id, first in same.items()}
+
+
+def same_videos(rows: Sequence[ClipRow]) -> dict[str, str]:
+    """Return for each video the first that shares a file's bytes with it, whatever they are called.
+
+    Rows of other tools name one video in several ways; under each it must be in the same part.
+    """
+    first: dict[str, str] = {}
+
+    def find(video_id: str) -> str:
+        while first.setdefault(video_id, video_id) != video_id:
+            video_id = first[video_id]
+        return video_id
+
+    holder: dict[str, str] = {}
+    for row in rows:
+        one, other = find(row.video_id), find(holder.setdefault(row.source_sha256, row.video_id))
+        first[one] = other
+    return {video_id: find(video_id) for video_id in first}
 
 
 def _check_classes(rows: Sequence[ClipRow], gathered: Gathered, drops: Sequence[Drop]) -> None:

@@ -27,7 +27,7 @@ __all__ = [
 
 TARGET_SHARD_BYTES = 256 * 2**20
 """A shard ends with the row that reaches this: few enough requests, and no upload too large."""
-MAX_ROW_GROUPS = 128
+MAX_ROW_GROUPS = 64
 """A shard ends with this many row groups: each read of a row reads the list of all of them."""
 ROWS_WITHOUT_FRAMES_PER_GROUP = 1024
 _DROPS = b"assay.drops"

@@ -9,6 +9,7 @@ from assay_api.dataset import Polarity, RowsFormat
 from assay_api.stage import BUSTERX_QUESTION
 from assay_data.drops import Drop, DropReason
 from assay_data.rows import Turn
+from assay_data.sources.files import read_records
 from assay_data.sources.polarity import B_IS_FAKE
 from assay_data.sources.registry import READERS, detect, read_record
 from assay_data.sources.row import Medium, SourceRow
@@ -155,6 +156,8 @@ def test_easyr1_rows_carry_paths_or_bytes() -> None:
 
     assert (by_path.answer, by_path.group, by_path.label) == ("4", "a/1.png", "")
     assert by_bytes.media == (Medium("", b"x"),)
+    by_url = read({"problem": "<image>?", "answer": 4, "images": "data:image/png;base64,eA=="})
+    assert by_url.media == (Medium("", b"x"),)
     assert video.media == (Medium("a.mp4"),)
 
 
@@ -279,6 +282,26 @@ def test_wrong_columns_are_named() -> None:
     assert isinstance(drop, Drop) and drop.reason is DropReason.WRONG_COLUMNS
     assert "problem is ['no text']" in drop.detail and "answer is missing" in drop.detail
     assert detect([{"a": 1}]) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    extension=st.sampled_from(["json", "jsonl", "parquet"]),
+    content=st.one_of(
+        st.binary(max_size=60),
+        st.builds(lambda n: b"[" * n, st.integers(0, 200_000)),
+        st.sampled_from([b'{"a": 1}\n\n{', b"\xef\xbb\xbf[1]", b"PAR1" * 9, b"1" * 5000, b"[NaN]"]),
+    ),
+)
+def test_no_file_raises_anything(
+    tmp_path_factory: pytest.TempPathFactory, extension: str, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any.{extension}"
+    path.write_bytes(content)
+
+    for source, record in read_records(path, "any"):
+        assert source.startswith("any")
+        assert not isinstance(record, Drop) or record.detail
 
 
 COLUMNS = st.sampled_from(

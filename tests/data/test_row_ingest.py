@@ -323,6 +323,24 @@ def test_a_reference_leads_to_its_own_file_or_to_none(tmp_path: Path, reference:
     assert reasons(report) == [("a.jsonl:1", "MissingMedia")]
 
 
+def test_a_video_under_two_names_stays_in_one_part(tmp_path: Path) -> None:
+    for number in range(6):
+        for name in ("one", "two"):
+            (tmp_path / "media").mkdir(exist_ok=True)
+            (tmp_path / "media" / f"{name}-{number}.png").write_bytes(picture(9 * number))
+    rows = [
+        {"problem": f"<image>{name}?", "answer": "x", "images": [f"{name}-{number}.png"]}
+        for name in ("one", "two")
+        for number in range(6)
+    ]
+    source = write_lines(tmp_path / "a.jsonl", rows)
+
+    ingest(source, tmp_path / "out", rows={"media": [str(tmp_path / "media")]})
+
+    parts = {(row.source_sha256, row.split) for row in opened(tmp_path / "out").rows()}
+    assert len(parts) == 6
+
+
 def test_pictures_in_the_rows_themselves_are_taken(tmp_path: Path) -> None:
     images = [
         {"bytes": picture(7), "path": "a.png"},

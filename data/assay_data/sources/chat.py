@@ -11,7 +11,7 @@ from assay_data.drops import DropReason
 from assay_data.rows import IMAGE_MARK, VIDEO_MARK, Turn
 from assay_data.sources.grouping import group_of
 from assay_data.sources.polarity import answer_of, asked_polarity, classify
-from assay_data.sources.record import AnyText, Media, Record, Text
+from assay_data.sources.record import AnyText, Media, Record, Text, to_medium
 from assay_data.sources.row import BadRow, Medium, SourceRow, check_marks, joined_turns
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
@@ -49,7 +49,7 @@ def _part(part: object) -> tuple[str, Medium | None]:
         found = part.get(kind) if isinstance(part, dict) else None
         place = found.get("url") if isinstance(found, dict) else found
         if isinstance(place, str) and place:
-            return mark, Medium(place)
+            return mark, to_medium(place)
     raise ValueError(f"a part of a message must be text, an image or a video, got {part!r}")
 
 

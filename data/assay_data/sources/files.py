@@ -149,8 +149,10 @@ def _parquet(path: Path, name: str) -> Iterator[Found]:
                 for record in batch.to_pylist():
                     position += 1
                     yield f"{name}:{position}", record
-    except (pa.ArrowException, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # The disk's fault. Arrow's own have no number.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         yield name, Drop(name, DropReason.CORRUPT, f"Parquet, after row {position}: {first}")
 
 

@@ -1,12 +1,15 @@
 """Columns that several formats share, checked: other columns are left alone."""
 
+import base64
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from assay_data.sources.row import Medium
 
+_DATA_URL = re.compile(r"data:[\w/+.-]*;base64,")
 _TRAIN = {"train", "training"}
 _TEST = {"test", "val", "validation", "valid", "dev", "eval", "benchmark"}
 
@@ -52,17 +55,19 @@ def _media(value: object) -> tuple[Medium, ...]:
     items = value if isinstance(value, list | tuple) else [value]
     if len(items) == 1 and isinstance(items[0], list | tuple):
         items = items[0]  # A video as the list of its frames.
-    return tuple(_medium(item) for item in items)
+    return tuple(to_medium(item) for item in items)
 
 
-def _medium(value: object) -> Medium:
-    """Read a path, bytes, or a mapping of both: the ways in which `datasets` and verl keep media.
+def to_medium(value: object) -> Medium:
+    """Read a path, bytes, a data URL, or a mapping of them, as `datasets` and verl keep media.
 
     Raises:
         ValueError: it is none of them.
     """
     if isinstance(value, Medium):
         return value
+    if isinstance(value, str) and (found := _DATA_URL.match(value)):
+        return Medium("", base64.b64decode(value[found.end() :], validate=True))
     if isinstance(value, str) and value:
         return Medium(value)
     if isinstance(value, bytes) and value:

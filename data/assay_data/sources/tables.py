@@ -100,7 +100,8 @@ def read_verl(record: dict[str, object]) -> SourceRow:
     own_label = known["label"]
     labels_video = labelled(known, asked_polarity(asked) if media and not own_label else None)
     if own_label:
-        known |= {"label": own_label, "generator": own_label}
+        generator = _said(row.extra_info, "generator") or own_label
+        known |= {"label": own_label, "generator": generator}
     return SourceRow(
         problem=problem,
         prompt=turns,
