@@ -75,6 +75,7 @@ def list_archive(path: Path) -> Listing:
     """
     sizes: dict[str, int] = {}
     drops: list[Drop] = []
+    total = 0
     with world_errors(path, f"cannot read {path}"), _readable(path):
         for name, size, wrong in _members(path):
             where = f"{path.name}!{ascii(name)[1:-1]}"
@@ -85,7 +86,8 @@ def list_archive(path: Path) -> Listing:
                 drops.append(Drop(where, DropReason.TOO_LARGE, detail))
             else:
                 sizes[name] = size
-            _check_total(path, sum(sizes.values()))
+                total += size
+            _check_total(path, total)
     return Listing(sizes, tuple(drops))
 
 

@@ -21,6 +21,8 @@ from assay_data.prepare import (
 )
 from assay_data.video import Frame
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Pictures that are taken. Pillow would take some videos for pictures that it cannot decode."""
 MAX_PICTURE_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded."""
 
@@ -53,7 +55,7 @@ def prepare_media(task: MediaTask) -> PreparedVideo | Unusable:
 def _is_picture(path: Path) -> bool:
     """Tell by its first bytes whether a file is a picture, not a video."""
     try:
-        with Image.open(path):
+        with Image.open(path, formats=FORMATS):
             return True
     except (UnidentifiedImageError, ValueError, Image.DecompressionBombError):
         return False
@@ -95,7 +97,7 @@ def _open(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(path)
+            picture = Image.open(path, formats=FORMATS)
             if picture.width * picture.height > MAX_PICTURE_PIXELS:
                 raise UnusableVideo(
                     DropReason.TOO_LARGE,

@@ -115,6 +115,8 @@ def test_a_test_set_is_kept_as_it_was_published(tmp_path: Path) -> None:
 
     assert reasons(trained) == [("a.jsonl:3", "Duplicate"), ("a.jsonl:4", "Duplicate")]
     assert (tested.info["num_rows"], reasons(tested)) == (4, [])
+    named = source.rename(tmp_path / "news_test.jsonl")
+    assert ingest(named, tmp_path / "named").info["num_rows"] == 4
 
 
 def test_bare_prompts_may_repeat(tmp_path: Path) -> None:
@@ -304,6 +306,17 @@ def test_a_url_finds_the_video_of_its_name(tmp_path: Path, clip: Callable[..., P
     (row,) = opened(tmp_path / "out").rows()
     assert opened(tmp_path / "out").frames(row.row_id).shape == (4, 56, 84, 3)
     assert row.problem.startswith("<image>" * 4 + "\nQuestion") and row.end_seconds == 2.0
+
+
+def test_a_video_is_not_taken_for_a_picture(tmp_path: Path, clip: Callable[..., Path]) -> None:
+    clip(tmp_path / "media" / "a.mpg", codec="mpeg1video", fps=25, size=(84, 56))
+    row = {"problem": "<video>What?", "answer": "x", "videos": ["a.mpg"]}
+    source = write_lines(tmp_path / "a.jsonl", [row])
+
+    ingest(source, tmp_path / "out", rows={"media": [str(tmp_path / "media")]}, split=TRAIN)
+
+    (found,) = opened(tmp_path / "out").rows()
+    assert found.problem == "<image>" * 4 + "What?"
 
 
 @pytest.mark.parametrize("reference", ["../secret.png", "real/1.png", "other/2.png", "3.png"])

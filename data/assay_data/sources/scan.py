@@ -102,7 +102,7 @@ def find_repeated_rows(rows: Sequence[FoundRow], tested: Container[str]) -> list
 
     Args:
         rows: in order.
-        tested: sources of rows that are sure to be Test.
+        tested: sources of rows that belong to a test set.
     """
     first: dict[str, str] = {}
     drops: list[Drop] = []
@@ -138,7 +138,8 @@ def find_two_labels(rows: Sequence[FoundRow]) -> list[Drop]:
 
 
 def _is_test(found: FoundRow, rule: SplitRule) -> bool:
-    return rule is SplitRule.TEST or (rule is SplitRule.SOURCE and found.part == "Test")
+    """Tell whether a row belongs to a test set, by the rule, or by the source's own word."""
+    return rule is SplitRule.TEST or (rule is not SplitRule.TRAIN and found.part == "Test")
 
 
 def _read_file(
