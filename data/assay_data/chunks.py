@@ -4,7 +4,7 @@ Items are taken in a fixed order and number, so that the result does not depend 
 workers, and a run that was killed goes on after its last chunk.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from assay_data.isolation import Failure, FailureKind, IsolatedPool
 from assay_data.items import Item
 from assay_data.pictures import prepare_media
 from assay_data.prepare import PreparedVideo, Unusable
+from assay_data.progress import Progress
 from assay_data.shards import Clip, write_shard
 
 _FORMAT = 2
@@ -26,7 +27,6 @@ _FAILURES = {
 }
 
 _Outcome = PreparedVideo | Unusable | Failure | None
-_Progress = Callable[[int, int], None]
 
 
 def make_chunks(
@@ -34,7 +34,7 @@ def make_chunks(
     batches: Sequence[Sequence[Item]],
     folder: Path,
     workers: int,
-    progress: _Progress,
+    progress: Progress,
 ) -> list[Path]:
     """Return the chunks' files, in order; make those that are not there yet.
 
@@ -62,7 +62,7 @@ def _digest(spec: DatasetSpec, batch: Sequence[Item]) -> str:
 
 
 def _counted(
-    outcomes: Iterator[_Outcome], done: int, total: int, progress: _Progress
+    outcomes: Iterator[_Outcome], done: int, total: int, progress: Progress
 ) -> Iterator[_Outcome]:
     """Pass on the outcomes and report each."""
     progress(done, total)

@@ -1,6 +1,5 @@
 """What a source has to offer: its videos or rows, each with its media, and what is dropped."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +9,10 @@ from assay_data.drops import Drop
 from assay_data.items import Item, RowItem, VideoItem
 from assay_data.media import MediaLibrary, Missing, local_copy
 from assay_data.prepare import VideoTask
+from assay_data.progress import Progress
 from assay_data.sources.folders import read_lessons, scan_folder
 from assay_data.sources.scan import FoundRow, scan_rows
 from assay_data.synthetic import rendered_folder
-
-Progress = Callable[[int, int], None]
-"""Is told how many videos or rows are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -15,13 +15,12 @@ from assay_data.chunks import make_chunks
 from assay_data.dataset import DROPS, INFO
 from assay_data.drops import Drop, count_reasons
 from assay_data.gather import Gathered, gather
+from assay_data.items import Item
+from assay_data.progress import Progress
 from assay_data.rows import ClipRow
 from assay_data.selection import select
 from assay_data.shards import Clip, read_clips, read_drops, read_rows, write_shards
 from assay_data.store import Store
-
-Progress = Callable[[int, int], None]
-"""Is told how many videos or rows are done, and how many there are."""
 
 VIDEOS_PER_CHUNK = 64
 TEXTS_PER_CHUNK = 4096
@@ -73,7 +72,7 @@ def build_dataset(dataset: Dataset, store: Store, workers: int, progress: Progre
     return IngestReport(digest, info, drops)
 
 
-def _batches(gathered: Gathered) -> list[Sequence[Any]]:
+def _batches(gathered: Gathered) -> list[Sequence[Item]]:
     """Return the items in chunks."""
     decodes = any(item.task is not None for item in gathered.items)
     size = VIDEOS_PER_CHUNK if decodes else TEXTS_PER_CHUNK

@@ -63,7 +63,7 @@ class MediaLibrary:
             InvalidInput: an archive is broken, or unpacks to far more than it weighs.
             StoreError: members cannot be written.
         """
-        found = {reference: self._look_up(reference) for reference in dict.fromkeys(references)}
+        found = _distinct({r: self._look_up(r) for r in dict.fromkeys(references)})
         broken = self._unpack([place for place in found.values() if isinstance(place, Place)])
         return {
             reference: place if isinstance(place, Missing) else self._file(place, broken)
@@ -97,10 +97,10 @@ class MediaLibrary:
         return self._by_path(reference.removeprefix("file://"))
 
     def _by_path(self, reference: str) -> Place | Missing:
-        path = PurePosixPath(reference.replace("\\", "/"))
-        parts = tuple(part for part in path.parts if part not in ("/", "."))
+        parts = _parts(reference)
         if ".." in parts or "\0" in reference or not parts:
-            return Missing(DropReason.MISSING_MEDIA, f"{reference!r} leads out of spec.media")
+            detail = f"{reference!r} leads out of spec.source.rows.media"
+            return Missing(DropReason.MISSING_MEDIA, detail)
         candidates = self._places.get(parts[-1], [])
         near = [place for place in candidates if _is_end(parts, safe_path(place.name).parts)]
         return _only(near, reference) or Missing(
@@ -117,7 +117,10 @@ class MediaLibrary:
 
     def _file(self, place: Place, broken: Mapping[str, Drop]) -> Path | Missing:
         if place.root not in self._listings:
-            return place.root / place.name
+            path = place.root / place.name
+            if path.is_file():
+                return path
+            return Missing(DropReason.UNREADABLE, f"{path} is not a regular file")
         drop = broken.get(f"{place.root.name}!{place.name}")
         return Missing(drop.reason, drop.detail) if drop else self._target(place)
 
@@ -138,6 +141,32 @@ def local_copy(uri: str) -> Path:
     if "://" not in uri or uri.startswith("file://"):
         return local_path(uri)
     return open_store(uri).fetch("")
+
+
+def _distinct(found: dict[str, Place | Missing]) -> dict[str, Place | Missing]:
+    """Return the places, none for paths that differ and would be the same file.
+
+    Where a folder is given that lacks the last folders of the references, `real/1.mp4` and
+    `fake/1.mp4` both end with the one `1.mp4` that is there.
+    """
+    meant: dict[Place, list[str]] = {}
+    for reference, place in found.items():
+        if isinstance(place, Place) and not is_url(reference):
+            meant.setdefault(place, []).append(reference)
+    unsure = {
+        reference: Missing(DropReason.MISSING_MEDIA, f"{one!r} and {other!r} would be {place.name}")
+        for place, (one, *others) in meant.items()
+        for other in others
+        if not _is_end(_parts(one), _parts(other))
+        for reference in meant[place]
+    }
+    return found | unsure
+
+
+def _parts(reference: str) -> tuple[str, ...]:
+    """Return the folders and the name of a path, wherever it begins."""
+    path = PurePosixPath(reference.replace("\\", "/"))
+    return tuple(part for part in path.parts if part not in ("/", "."))
 
 
 def _is_end(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -229,6 +229,18 @@ def test_a_source_without_usable_rows_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("depth", [100, 900, 980, 990, 2000, 100_000])
+def test_a_row_that_is_nested_too_deeply_stops_nothing(tmp_path: Path, depth: int) -> None:
+    good = json.dumps(news("a", "Yes"))
+    deep = f'{good[:-1]}, "junk": {"[" * depth}{"]" * depth}}}'
+    (tmp_path / "a.jsonl").write_text(f"{deep}\n{good}\n")
+
+    report = ingest(tmp_path / "a.jsonl", tmp_path / "out", split=TRAIN)
+
+    assert {reason for _, reason in reasons(report)} <= {"Malformed"}
+    assert report.info["num_rows"] in (1, 2)
+
+
 def test_a_list_of_files_is_followed(eight_news: Path, tmp_path: Path) -> None:
     listing = tmp_path / "data_config" / "all.yaml"
     listing.parent.mkdir()
@@ -306,6 +318,25 @@ def test_a_url_finds_the_video_of_its_name(tmp_path: Path, clip: Callable[..., P
     (row,) = opened(tmp_path / "out").rows()
     assert opened(tmp_path / "out").frames(row.row_id).shape == (4, 56, 84, 3)
     assert row.problem.startswith("<image>" * 4 + "\nQuestion") and row.end_seconds == 2.0
+
+
+def test_two_paths_never_share_a_file(tmp_path: Path) -> None:
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "1.png").write_bytes(picture(1))
+    (tmp_path / "fake" / "2.png").write_bytes(picture(2))
+    (tmp_path / "fake" / "3.png").symlink_to("nowhere.png")
+    references = ["real/1.png", "fake/1.png", "./fake/2.png", "/x/fake/2.png", "3.png"]
+    rows = [{"problem": f"<image>{r}?", "answer": "x", "images": [r]} for r in references]
+    source = write_lines(tmp_path / "a.jsonl", rows)
+
+    report = ingest(source, tmp_path / "out", rows={"media": [str(tmp_path / "fake")]}, split=TRAIN)
+
+    assert reasons(report) == [
+        ("a.jsonl:1", "MissingMedia"),
+        ("a.jsonl:2", "MissingMedia"),
+        ("a.jsonl:5", "Unreadable"),
+    ]
+    assert "'real/1.png' and 'fake/1.png' would be 1.png" in report.drops[0].detail
 
 
 def test_a_video_is_not_taken_for_a_picture(tmp_path: Path, clip: Callable[..., Path]) -> None:

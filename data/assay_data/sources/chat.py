@@ -15,7 +15,7 @@ from assay_data.sources.record import AnyText, Media, Record, Text, to_medium
 from assay_data.sources.row import BadRow, Medium, SourceRow, check_marks, joined_turns
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
-_INLINE_IMAGE = re.compile(r"<img>(.*?)</img>", re.DOTALL)
+_INLINE_IMAGE = re.compile(r"<img>(.+?)</img>", re.DOTALL)
 
 
 class Message(Record):

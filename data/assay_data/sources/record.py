@@ -42,7 +42,7 @@ def _text(value: object) -> object:
     return "" if value is None else value
 
 
-def _any_text(value: object) -> object:
+def to_text(value: object) -> str:
     """Write an answer that is no text as JSON, as reward functions expect it."""
     if value is None:
         return ""
@@ -86,7 +86,7 @@ def _mapping(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_text)]
 """Text; null is the empty text."""
-AnyText = Annotated[str, BeforeValidator(_any_text)]
+AnyText = Annotated[str, BeforeValidator(to_text)]
 """Text, or any other value as JSON."""
 Media = Annotated[tuple[Medium, ...], BeforeValidator(_media)]
 """One medium or a list of them; a list within the list is one video's frames."""

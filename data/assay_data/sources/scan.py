@@ -75,7 +75,7 @@ def scan_rows(source: RowsSource, rule: SplitRule, path: Path, kept: Path) -> Ro
     drops: list[Drop] = list(others)
     rows: list[FoundRow] = []
     for name, file in sorted(files.items()):
-        for found in _read_file(source, file, name, kept, alone=len(files) == 1):
+        for found in _read_file(source, file, name, alone=len(files) == 1):
             if isinstance(found, Drop):
                 drops.append(found)
             else:
@@ -142,9 +142,7 @@ def _is_test(found: FoundRow, rule: SplitRule) -> bool:
     return rule is SplitRule.TEST or (rule is not SplitRule.TRAIN and found.part == "Test")
 
 
-def _read_file(
-    source: RowsSource, file: Path, name: str, kept: Path, alone: bool
-) -> Iterator[Drop | _Read]:
+def _read_file(source: RowsSource, file: Path, name: str, alone: bool) -> Iterator[Drop | _Read]:
     """Yield a row, or a drop, for each record of a file."""
     rows_format: RowsFormat | None = source.format
     if rows_format is RowsFormat.AUTO:
@@ -159,14 +157,22 @@ def _read_file(
         if isinstance(record, Drop):
             yield record
             continue
-        assert rows_format is not None or not isinstance(record, dict)
+        # A file without any mapping has no format and needs none: each record is refused.
         read = read_record(rows_format or RowsFormat.VERL, record, position, source.polarity)
-        yield read if isinstance(read, Drop) else _Read(position, read, _record_digest(record))
+        if isinstance(read, Drop):
+            yield read
+        elif digest := _record_digest(record):
+            yield _Read(position, read, digest)
+        else:
+            yield Drop(position, DropReason.MALFORMED, "its values are nested too deeply")
 
 
-def _record_digest(record: object) -> str:
-    """Return the digest of a record; bytes in it count by their own."""
-    text = json.dumps(record, sort_keys=True, default=_stand_in)
+def _record_digest(record: object) -> str | None:
+    """Return the digest of a record, bytes in it by their own; None if it is nested too deeply."""
+    try:
+        text = json.dumps(record, sort_keys=True, default=_stand_in)
+    except RecursionError:
+        return None
     return sha256(text.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from assay_data.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.sources.chat import Message, check_roles, labelled
 from assay_data.sources.grouping import group_of
 from assay_data.sources.polarity import LABELS, answer_of, asked_polarity
-from assay_data.sources.record import AnyText, Mapping, Media, Record, Text, part_of
+from assay_data.sources.record import AnyText, Mapping, Media, Record, Text, part_of, to_text
 from assay_data.sources.row import BadRow, Medium, SourceRow, check_marks, joined_turns
 
 
@@ -96,7 +96,7 @@ def read_verl(record: dict[str, object]) -> SourceRow:
     asked = joined_turns(turns) or problem
     check_marks(asked, len(row.images), len(row.videos))
     media = row.images or row.videos
-    known = _known(row, problem)
+    known = _known(row)
     own_label = known["label"]
     labels_video = labelled(known, asked_polarity(asked) if media and not own_label else None)
     if own_label:
@@ -112,10 +112,10 @@ def read_verl(record: dict[str, object]) -> SourceRow:
     )
 
 
-def _known(row: Verl, problem: str) -> dict[str, str]:
+def _known(row: Verl) -> dict[str, str]:
     """Return what verl's nested columns say."""
     truth = row.reward_model.get("ground_truth")
-    answer = row.answer or row.right_answer or _as_text(truth)
+    answer = row.answer or row.right_answer or to_text(truth)
     label = _said(row.extra_info, "label")
     known = {
         "answer": answer,
@@ -166,7 +166,3 @@ def _said(info: dict[str, Any], name: str) -> str:
     """Return a text of a mapping; empty when it is none."""
     value = info.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _as_text(value: object) -> str:
-    return Verl.model_validate({"answer": value}).answer
