@@ -155,10 +155,11 @@ def _distinct(found: dict[str, Place | Missing]) -> dict[str, Place | Missing]:
             meant.setdefault(place, []).append(reference)
     unsure = {
         reference: Missing(DropReason.MISSING_MEDIA, f"{one!r} and {other!r} would be {place.name}")
-        for place, (one, *others) in meant.items()
+        for place, same in meant.items()
+        for one, *others in [sorted(same, key=lambda r: len(_parts(r)), reverse=True)]
         for other in others
         if not _is_end(_parts(one), _parts(other))
-        for reference in meant[place]
+        for reference in same
     }
     return found | unsure
 

@@ -114,4 +114,7 @@ def _first_mark(text: str) -> int | None:
 
 
 def _unmarked(text: str) -> str:
-    return text.replace(IMAGE_MARK, "").replace(VIDEO_MARK, "")
+    """Return a text without marks, those included that appear when one within them is gone."""
+    while IMAGE_MARK in text or VIDEO_MARK in text:
+        text = text.replace(IMAGE_MARK, "").replace(VIDEO_MARK, "")
+    return text

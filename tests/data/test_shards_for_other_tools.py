@@ -9,13 +9,15 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from assay_api import Dataset
 from assay_api.stage import BUSTERX_QUESTION
 from assay_data.dataset import ClipDataset
 from assay_data.ingest import build_dataset
-from assay_data.rows import ClipRow
+from assay_data.rows import ClipRow, place_marks
 from assay_data.shards import MAX_ROW_GROUPS, read_images, write_shards
 from assay_data.store import FolderStore
 
@@ -130,3 +132,15 @@ def test_rows_without_frames_share_row_groups(tmp_path: Path) -> None:
     assert groups == [1024, 476, 1, 499]
     assert read_images(tmp_path / name, 1500) == (b"picture",)
     assert read_images(tmp_path / name, 1999) == ()
+
+
+PIECES = st.sampled_from(["<image>", "<video>", "<im", "age>", "<vid", "eo>", "a", " "])
+
+
+@given(st.lists(st.lists(PIECES).map("".join), min_size=1, max_size=3), st.integers(1, 20))
+def test_marks_are_as_many_as_frames(texts: list[str], num_images: int) -> None:
+    placed = place_marks(texts, num_images)
+
+    assert len(placed) == len(texts)
+    assert sum(text.count("<image>") for text in placed) == num_images
+    assert not any("<video>" in text for text in placed)
