@@ -34,9 +34,8 @@ def select(
         _check_classes(kept, gathered, drops)
     if not kept:
         raise InvalidInput(
-            f"the source has no usable row; of {len(gathered.items)} these and others were "
-            f"dropped: {describe_reasons(drops)}; the first: {drops[0].source}: {drops[0].detail}. "
-            "Mend what was dropped"
+            f"the source has no usable row; dropped: {describe_reasons(drops)}; the first: "
+            f"{drops[0].source}: {drops[0].detail}. Mend what was dropped"
         )
     same = same_videos(kept)
     parts = assign_parts([(same[row.video_id], row.label, row.split) for row in kept], spec.split)
