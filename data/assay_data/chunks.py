@@ -13,7 +13,7 @@ from assay_api.digest import sha256_of
 from assay_data.drops import Drop, DropReason
 from assay_data.isolation import Failure, FailureKind, IsolatedPool
 from assay_data.items import Item
-from assay_data.pictures import prepare_media
+from assay_data.row_media import prepare_media
 from assay_data.prepare import PreparedVideo, Unusable
 from assay_data.progress import Progress
 from assay_data.shards import Clip, write_shard

@@ -18,7 +18,7 @@ from assay_data.gather import Gathered, gather
 from assay_data.items import Item
 from assay_data.progress import Progress
 from assay_data.rows import ClipRow
-from assay_data.selection import select
+from assay_data.kept import select
 from assay_data.shards import Clip, read_clips, read_drops, read_rows, write_shards
 from assay_data.store import Store
 

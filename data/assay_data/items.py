@@ -8,7 +8,7 @@ from typing import Protocol
 from assay_api import FramePlan
 from assay_api.stage import BUSTERX_QUESTION
 from assay_data.lessons import Example
-from assay_data.pictures import MediaTask, RowMediaTask
+from assay_data.row_media import MediaTask, RowMediaTask
 from assay_data.prepare import PreparedClip, PreparedVideo, VideoTask
 from assay_data.rows import IMAGE_MARK, ClipRow, Turn, place_marks
 from assay_data.shards import Clip
