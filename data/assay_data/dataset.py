@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from assay_api import InvalidInput, Split, StoreError
 from assay_data.drops import Drop, parse_drops
-from assay_data.pictures import decode_frames, decode_jpeg, frames_bytes
+from assay_data.pictures import decode_frames, decode_image, frames_bytes
 from assay_data.shards import ClipRow, read_images, read_rows
 from assay_data.store import MANIFEST, Store
 
-__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_jpeg", "published_bytes"]
+__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_image", "published_bytes"]
 
 INFO = "dataset.json"
 DROPS = "drops.json"
@@ -83,14 +83,14 @@ class ClipDataset:
         """Return a clip's frames, [time, height, width, 3], RGB. Read-only: they are shared.
 
         Raises:
-            InvalidInput: the dataset has no such row.
+            InvalidInput: the dataset has no such row, or the row has no frames.
             StoreError: they cannot be read.
         """
         self.row(row_id)
         return self._cached_frames(row_id)
 
     def images(self, row_id: str) -> tuple[bytes, ...]:
-        """Return a clip's frames as the JPEG files that the dataset holds. They are not kept.
+        """Return a clip's frames as the picture files that the dataset holds. They are not kept.
 
         Raises:
             InvalidInput: the dataset has no such row.
@@ -124,7 +124,13 @@ class ClipDataset:
         return _damage_named(f"{path}, row {row_id!r},")
 
     def _read_frames(self, row_id: str) -> NDArray[np.uint8]:
-        return self.decode(row_id, self.images(row_id))
+        images = self.images(row_id)
+        if not images:
+            raise InvalidInput(
+                f"row {row_id!r} of dataset {self.digest[:12]} has no frames: it is text, or was "
+                "ingested without spec.source.rows.media"
+            )
+        return self.decode(row_id, images)
 
 
 def dropped_files(store: Store) -> tuple[Drop, ...]:

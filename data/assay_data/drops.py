@@ -1,4 +1,4 @@
-"""Files that did not become part of a dataset, each with its reason."""
+"""Files and rows that did not become part of a dataset, each with its reason."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class DropReason(StrEnum):
-    """Why a file is not in the dataset."""
+    """Why a file or a row is not in the dataset."""
 
     NOT_A_VIDEO = "NotAVideo"
     """Its extension is none of a video's."""
@@ -37,15 +37,35 @@ class DropReason(StrEnum):
     DUPLICATE = "Duplicate"
     """Another file with the same bytes and the same label is in the dataset."""
     CONFLICTING_LABEL = "ConflictingLabel"
-    """The same bytes appear as real and as fake: neither can be believed."""
+    """The same video appears as real and as fake: neither can be believed."""
+    NOT_ROWS = "NotRows"
+    """Its extension is neither that of rows nor that of media."""
+    MALFORMED = "Malformed"
+    """A row is no JSON object."""
+    WRONG_COLUMNS = "WrongColumns"
+    """A row lacks columns of its format, or they hold something else."""
+    WRONG_MARKS = "WrongMarks"
+    """A row's text has another number of image or video marks than the row has media."""
+    UNKNOWN_LABEL = "UnknownLabel"
+    """A row's answer names neither of its two classes."""
+    OTHER_CLASS = "OtherClass"
+    """A row belongs to a class beside real and fake, such as debunking."""
+    UNSUPPORTED = "Unsupported"
+    """A row has what no dataset can hold: sound, several videos, another role than a chat's."""
+    MISSING_MEDIA = "MissingMedia"
+    """A row's media are not where they were looked for."""
+    UNSAFE_MEMBER = "UnsafeMember"
+    """An archive's member is a link or a device, or its name leads out of the archive."""
+    TOO_LARGE = "TooLarge"
+    """A medium is larger than is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """One dropped file."""
+    """One dropped file or row."""
 
     source: str
-    """Path relative to the source folder."""
+    """Path relative to the source folder; a row's position follows a colon, counted from 1."""
     reason: DropReason
     detail: str
     """What exactly was found, for people."""
@@ -71,7 +91,7 @@ def parse_drops(entries: Iterable[dict[str, Any]]) -> list[Drop]:
 
 
 def count_reasons(drops: Iterable[Drop]) -> dict[str, int]:
-    """Return how many files were dropped for each reason, reasons in alphabetical order."""
+    """Return how many were dropped for each reason, reasons in alphabetical order."""
     return dict(sorted(Counter(drop.reason.value for drop in drops).items()))
 
 

@@ -4,7 +4,8 @@ import os
 
 from assay_api import Completion, ResolvedDatasetJob
 from assay_api.digest import spec_digest
-from assay_data.ingest import Progress, build_dataset
+from assay_data.ingest import build_dataset
+from assay_data.progress import Progress
 from assay_data.store import open_store
 
 COMPLETION = "completion.json"

@@ -8,7 +8,7 @@ from statistics import median_low
 from assay_data.dataset import ClipDataset, dropped_files, published_bytes
 from assay_data.drops import Drop
 from assay_data.frames import visual_tokens
-from assay_data.shards import ClipRow
+from assay_data.rows import UNLABELLED, ClipRow
 from assay_data.store import Store
 
 EXAMPLES_OF_A_DROP = 3
@@ -26,15 +26,15 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The clips of one split, class and generator."""
+    """The rows of one split, class and generator."""
 
     split: str
     label: str
     generator: str
-    num_clips: int
+    num_rows: int
     num_videos: int
     seconds: float
-    """Sum over the clips."""
+    """Sum over the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,17 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A dataset in numbers. None stands for a spread over no clips."""
+    """A dataset in numbers. Spreads are over the rows with frames; None: there are none."""
 
-    num_clips: int
+    num_rows: int
     num_videos: int
+    """Different videos; of rows about none, different questions."""
+    num_with_frames: int
     num_dropped: int
     size_bytes: int
     """Of all its files."""
+    tasks: Mapping[str, int]
+    """Rows by task, the most frequent first."""
     kinds: tuple[Kind, ...]
     """By split, class and generator, in alphabetical order."""
     clip_seconds: Spread | None
@@ -89,19 +93,21 @@ def overview(rows: Sequence[ClipRow], drops: Iterable[Drop], size_bytes: int) ->
     of_reason: dict[str, list[Drop]] = {}
     for drop in sorted(drops, key=lambda drop: drop.source):
         of_reason.setdefault(drop.reason.value, []).append(drop)
-    tokens = [count for row in rows if (count := tokens_of(row)) is not None]
-    sizes = Counter(f"{row.width}x{row.height}" for row in rows)
+    seen = [row for row in rows if row.timestamps_seconds]
+    tokens = [count for row in seen if (count := tokens_of(row)) is not None]
     return Overview(
-        num_clips=len(rows),
+        num_rows=len(rows),
         num_videos=len({row.video_id for row in rows}),
+        num_with_frames=len(seen),
         num_dropped=sum(map(len, of_reason.values())),
         size_bytes=size_bytes,
+        tasks=_frequent(row.task or "-" for row in rows),
         kinds=_kinds(rows),
-        clip_seconds=spread([_seconds(row) for row in rows]),
-        frames_per_clip=spread([len(row.timestamps_seconds) for row in rows]),
-        sampled_fps=spread([round(row.sampled_fps, 3) for row in rows]),
+        clip_seconds=spread([_seconds(row) for row in seen]),
+        frames_per_clip=spread([len(row.timestamps_seconds) for row in seen]),
+        sampled_fps=spread([round(row.sampled_fps, 3) for row in seen]),
         visual_tokens=spread(tokens),
-        frame_sizes=dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
+        frame_sizes=_frequent(f"{row.width}x{row.height}" for row in seen),
         drops=tuple(
             Dropped(reason, len(found), tuple(found[:EXAMPLES_OF_A_DROP]))
             for reason, found in sorted(of_reason.items(), key=lambda i: (-len(i[1]), i[0]))
@@ -137,11 +143,11 @@ def size_text(size_bytes: int) -> str:
 
 
 def frequent_sizes(found: Overview) -> list[tuple[str, int]]:
-    """Return the most frequent sizes of frames for people, each with its number of clips."""
-    sizes = [(f"{size} pixels", num_clips) for size, num_clips in found.frame_sizes.items()]
+    """Return the most frequent sizes of frames for people, each with its number of rows."""
+    sizes = [(f"{size} pixels", num_rows) for size, num_rows in found.frame_sizes.items()]
     shown, others = sizes[:SIZES_SHOWN], sizes[SIZES_SHOWN:]
     if others:
-        shown.append((f"{len(others)} other sizes", sum(num_clips for _, num_clips in others)))
+        shown.append((f"{len(others)} other sizes", sum(num_rows for _, num_rows in others)))
     return shown
 
 
@@ -153,14 +159,20 @@ def tokens_of(row: ClipRow) -> int | None:
         return None
 
 
+def _frequent(names: Iterable[str]) -> dict[str, int]:
+    """Return how often each name comes, the most frequent first."""
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
 def _kinds(rows: Sequence[ClipRow]) -> tuple[Kind, ...]:
     members: dict[tuple[str, str, str], list[ClipRow]] = {}
     for row in rows:
-        members.setdefault((row.split, row.label, row.generator), []).append(row)
+        label = row.label or UNLABELLED
+        members.setdefault((row.split, label, row.generator or UNLABELLED), []).append(row)
     return tuple(
         Kind(
             *kind,
-            num_clips=len(clips),
+            num_rows=len(clips),
             num_videos=len({clip.video_id for clip in clips}),
             seconds=round(sum(map(_seconds, clips)), 3),
         )

@@ -12,8 +12,8 @@ _UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for files that are no pictures, are cut short, or would not fit in memory."""
 
 
-def decode_jpeg(image: bytes) -> NDArray[np.uint8]:
-    """Return the pixels of a JPEG file, [height, width, 3], RGB."""
+def decode_image(image: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of a picture file, [height, width, 3], RGB."""
     return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
 
 
@@ -26,7 +26,7 @@ def decode_frames(images: Sequence[bytes]) -> NDArray[np.uint8]:
     frames = np.empty((len(images), *_size(images), _COLORS), dtype=np.uint8)
     for index, image in enumerate(images):
         try:
-            frame = decode_jpeg(image)
+            frame = decode_image(image)
         except _UNREADABLE as error:
             raise ValueError(f"frame {index} cannot be decoded: {error}") from error
         if frame.shape != frames.shape[1:]:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -19,6 +20,11 @@ from assay_data.frames import (
 from assay_data.video import Frame, Reader, frames_at, probe, read
 
 JPEG_QUALITY = 95
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "Jpeg": {"quality": JPEG_QUALITY, "subsampling": 0},
+    "Png": {},
+    "WebP": {"lossless": True, "exact": True},
+}
 TRUNCATED_SECONDS = 0.5
 """A video that ends this much, and a tenth, before its declared end is truncated."""
 
@@ -47,7 +53,7 @@ class PreparedClip:
     """Pixels of a frame, as are `height`."""
     height: int
     images: tuple[bytes, ...]
-    """JPEG files."""
+    """Picture files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +89,16 @@ def prepare_video(task: VideoTask) -> PreparedVideo | Unusable:
 
 def encode_jpeg(frame: Frame, width: int, height: int) -> bytes:
     """Return the frame as a JPEG file of this size, colours at full resolution."""
+    return encode_image(frame, width, height, "Jpeg")
+
+
+def encode_image(frame: Frame, width: int, height: int, codec: str) -> bytes:
+    """Return the frame as a picture file of this size; only `Jpeg` loses anything."""
     image = Image.fromarray(frame)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    image.save(file, codec.upper(), **_SAVE_OPTIONS[codec])
     return file.getvalue()
 
 
@@ -132,7 +143,7 @@ def _clip(
 def _images(
     reader: Reader, plan: FramePlan, indices: Sequence[int]
 ) -> tuple[tuple[bytes, ...], int, int]:
-    """Return the frames as JPEG files, and their width and height."""
+    """Return the frames as picture files, and their width and height."""
     images: list[bytes] = []
     width = height = 0
     for frame in reader.frames(indices):
@@ -141,7 +152,7 @@ def _images(
                 width, height = choose_size(plan, frame.shape[1], frame.shape[0])
             except ValueError as error:
                 raise UnusableVideo(DropReason.ASPECT_RATIO, str(error)) from error
-        images.append(encode_jpeg(frame, width, height))
+        images.append(encode_image(frame, width, height, plan.codec))
     return tuple(images), width, height
 
 

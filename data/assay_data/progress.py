@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+Progress = Callable[[int, int], None]
+"""Is told how many videos or rows are done, and how many there are."""
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
-def report_progress(what: str) -> Callable[[int, int], None]:
+def report_progress(what: str) -> Progress:
     """Return a function to be told how many are done and how many there are.
 
     Args:
@@ -18,7 +21,7 @@ def report_progress(what: str) -> Callable[[int, int], None]:
     return _bar(what) if sys.stderr.isatty() else _lines(what)
 
 
-def _bar(what: str) -> Callable[[int, int], None]:
+def _bar(what: str) -> Progress:
     bar = tqdm(unit=f" {what}", file=sys.stderr)
 
     def show(done: int, total: int) -> None:
@@ -30,7 +33,7 @@ def _bar(what: str) -> Callable[[int, int], None]:
     return show
 
 
-def _lines(what: str) -> Callable[[int, int], None]:
+def _lines(what: str) -> Progress:
     last = time.monotonic()
 
     def show(done: int, total: int) -> None:

@@ -1,124 +1,148 @@
-"""Shards: Parquet files with one clip per row and per row group, so that a clip is read alone."""
+"""Shards: Parquet files of rows. A row with frames is a row group, so that it is read alone."""
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assay_data.atomic import replacing, world_errors
+from assay_data.columns import OWN_COLUMNS, SCHEMA, to_row, to_values
 from assay_data.drops import Drop, parse_drops
-from assay_data.lessons import Example
+from assay_data.rows import ClipRow
 
-_EXAMPLE = pa.struct([("task", pa.string()), ("prompt", pa.string()), ("response", pa.string())])
-SCHEMA = pa.schema(
-    [
-        ("row_id", pa.string()),
-        ("video_id", pa.string()),
-        ("label", pa.string()),
-        ("generator", pa.string()),
-        ("split", pa.string()),
-        ("source", pa.string()),
-        ("source_sha256", pa.string()),
-        ("start_seconds", pa.float64()),
-        ("end_seconds", pa.float64()),
-        ("sampled_fps", pa.float64()),
-        ("timestamps_seconds", pa.list_(pa.float64())),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("images", pa.list_(pa.binary())),
-        ("examples", pa.list_(_EXAMPLE)),
-    ]
-)
+__all__ = [
+    "Clip",
+    "ClipRow",
+    "read_clips",
+    "read_drops",
+    "read_images",
+    "read_rows",
+    "write_shard",
+    "write_shards",
+]
+
+TARGET_SHARD_BYTES = 256 * 2**20
+"""A shard ends with the row that reaches this: few enough requests, and no upload too large."""
+MAX_ROW_GROUPS = 64
+"""A shard ends with this many row groups: each read of a row reads the list of all of them."""
+ROWS_WITHOUT_FRAMES_PER_GROUP = 1024
 _DROPS = b"assay.drops"
 
+Clip = tuple[ClipRow, tuple[bytes, ...]]
+"""A row and its frames as picture files."""
 
-@dataclass(frozen=True, slots=True)
-class ClipRow:
-    """One clip of a dataset, without its frames. Times are seconds from the video's start."""
 
-    row_id: str
-    """The video's identifier and the clip's index: unique in the dataset."""
-    video_id: str
-    label: str
-    """`real` or `fake`."""
-    generator: str
-    """What made the fake; `real` for the real ones."""
-    split: str
-    """`Train` or `Test`."""
-    source: str
-    """The video's path, relative to the source folder."""
-    source_sha256: str
-    """Of the video file's bytes."""
-    start_seconds: float
-    end_seconds: float
-    sampled_fps: float
-    """Frames per second of the frames that were taken."""
-    timestamps_seconds: tuple[float, ...]
-    """When each frame was taken."""
-    width: int
-    """Pixels of a frame, as is `height`."""
-    height: int
-    examples: tuple[Example, ...]
-    """Supervised examples on this clip."""
+def write_shards(
+    folder: Path, clips: Iterable[Clip], target_bytes: int = TARGET_SHARD_BYTES
+) -> list[str]:
+    """Write rows into shards of a bounded size; return the files' names, in order.
+
+    Raises:
+        StoreError: the disk is full or not writable.
+    """
+    names: list[str] = []
+    num_rows = 0
+    waiting = iter(clips)
+    for first in waiting:
+        names.append(f"part-{len(names):05d}.parquet")
+        batch = _one_shard(first, waiting, target_bytes)
+        num_rows += write_shard(folder / names[-1], batch, first_index=num_rows)
+    return names
+
+
+def _one_shard(first: Clip, waiting: Iterator[Clip], target_bytes: int) -> Iterator[Clip]:
+    """Yield the first clip, and then as many as one shard holds; take no more than that."""
+    size_bytes = num_groups = 0
+    clip: Clip | None = first
+    while clip is not None:
+        yield clip
+        row, images = clip
+        size_bytes += sum(map(len, images)) + len(row.problem) + len(row.evidence)
+        num_groups += bool(images)
+        full = size_bytes >= target_bytes or num_groups >= MAX_ROW_GROUPS
+        clip = None if full else next(waiting, None)
 
 
 def write_shard(
-    path: Path, clips: Iterable[tuple[ClipRow, tuple[bytes, ...]]], drops: Iterable[Drop] = ()
+    path: Path, clips: Iterable[Clip], drops: Iterable[Drop] = (), first_index: int = 0
 ) -> int:
     """Write rows with their frames, and drops beside them, atomically; return how many rows.
+
+    Args:
+        path: the new file.
+        clips: rows, each with its frames.
+        drops: what did not become a row.
+        first_index: place of the first row in the dataset.
 
     Raises:
         StoreError: the disk is full or not writable; nothing was kept.
     """
     num_rows = 0
     noted = json.dumps([asdict(drop) for drop in drops])
-    schema = SCHEMA.with_metadata({_DROPS: noted})
+    schema = SCHEMA.with_metadata({**SCHEMA.metadata, _DROPS: noted})
     with world_errors(path, "cannot write a shard; nothing of it was kept"):
-        with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-            for row, images in clips:
-                values = asdict(row) | {"images": images}
-                writer.write_table(pa.Table.from_pylist([values], schema=schema))
-                num_rows += 1
+        with replacing(path) as temporary, _writer(temporary, schema) as writer:
+            for group in _row_groups(clips):
+                values = [
+                    to_values(row, images, first_index + num_rows + position)
+                    for position, (row, images) in enumerate(group)
+                ]
+                writer.write_table(pa.Table.from_pylist(values, schema=schema))
+                num_rows += len(group)
     return num_rows
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file. Statistics and dictionaries of single rows would only lengthen its footer."""
+    return pq.ParquetWriter(path, schema, write_statistics=False, use_dictionary=False)
+
+
+def _row_groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
+    """Yield each row with frames alone, and rows without frames many at a time."""
+    waiting: list[Clip] = []
+    for clip in clips:
+        _, images = clip
+        if images and waiting:
+            yield waiting
+            waiting = []
+        waiting.append(clip)
+        if images or len(waiting) == ROWS_WITHOUT_FRAMES_PER_GROUP:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def read_rows(path: Path) -> list[ClipRow]:
     """Return the rows of a shard in order, frames left on the disk."""
-    columns = [name for name in SCHEMA.names if name != "images"]
-    return [_row(values) for values in pq.read_table(path, columns=columns).to_pylist()]
+    return [to_row(values) for values in pq.read_table(path, columns=OWN_COLUMNS).to_pylist()]
 
 
 def read_images(path: Path, index: int) -> tuple[bytes, ...]:
-    """Return the frames of one row as JPEG files."""
+    """Return the frames of one row as picture files."""
     with pq.ParquetFile(path) as file:
-        images: list[bytes] = file.read_row_group(index, columns=["images"])["images"][0].as_py()
-    return tuple(images)
+        group = 0
+        while index >= (size := file.metadata.row_group(group).num_rows):
+            index -= size
+            group += 1
+        column = file.read_row_group(group, columns=["images"])["images"]
+        images: list[dict[str, Any]] = column[index].as_py()
+    return tuple(image["bytes"] for image in images)
 
 
-def read_clips(path: Path) -> Iterator[tuple[ClipRow, tuple[bytes, ...]]]:
-    """Yield the rows of a shard with their frames, one at a time."""
+def read_clips(path: Path) -> Iterator[Clip]:
+    """Yield the rows of a shard with their frames, one row group at a time."""
+    columns = [*OWN_COLUMNS, "images"]
     with pq.ParquetFile(path) as file:
-        for index in range(file.num_row_groups):
-            (values,) = file.read_row_group(index).to_pylist()
-            images: list[bytes] = values.pop("images")
-            yield _row(values), tuple(images)
+        for group in range(file.num_row_groups):
+            for values in file.read_row_group(group, columns=columns).to_pylist():
+                yield to_row(values), tuple(image["bytes"] for image in values["images"])
 
 
 def read_drops(path: Path) -> list[Drop]:
     """Return the drops that were written beside the rows."""
     return parse_drops(json.loads(pq.read_schema(path).metadata[_DROPS]))
-
-
-def _row(values: dict[str, object]) -> ClipRow:
-    """Build a row out of a Parquet row's values."""
-    examples = values.pop("examples")
-    timestamps = values.pop("timestamps_seconds")
-    assert isinstance(examples, list) and isinstance(timestamps, list)
-    return ClipRow(
-        **values,  # type: ignore[arg-type]
-        timestamps_seconds=tuple(timestamps),
-        examples=tuple(Example(**example) for example in examples),
-    )

@@ -12,7 +12,7 @@ import imageio_ffmpeg
 from assay_api import InvalidInput, StoreError
 from assay_data.atomic import replacing, world_errors
 from assay_data.drops import Drop, DropReason
-from assay_data.source import VIDEO_EXTENSIONS, list_files
+from assay_data.sources.folders import VIDEO_EXTENSIONS, list_files
 
 
 @dataclass(frozen=True, slots=True)

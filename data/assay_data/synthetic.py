@@ -22,7 +22,7 @@ from assay_api.digest import spec_digest
 from assay_data.atomic import world_errors, write_json
 from assay_data.isolation import Failure, IsolatedPool
 from assay_data.lessons import COLORS, DIRECTIONS, SHAPES, Attributes, lessons
-from assay_data.source import LESSONS
+from assay_data.sources.folders import LESSONS
 
 COLOR_RGB = dict(
     zip(

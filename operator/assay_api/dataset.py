@@ -1,4 +1,4 @@
-"""Dataset: videos in, an immutable set of sampled frames in shards out."""
+"""Dataset: videos or annotated rows in, an immutable set of rows with frames in shards out."""
 
 from enum import StrEnum
 from typing import Literal, Self
@@ -17,7 +17,11 @@ class SourceFormat(StrEnum):
 class FolderSource(Model):
     """Videos in folders named after their class: real/ and fake/GENERATOR/ (nesting is free)."""
 
-    uri: str = Field(min_length=1, description="Folder or file:// URL that holds real/ and fake/.")
+    uri: str = Field(
+        min_length=1,
+        description="Folder or archive (.zip, .7z, .tar, .tar.gz, .tgz) with real/ and fake/, as a "
+        "path or a file:// URL.",
+    )
     format: SourceFormat = Field(default=SourceFormat.FOLDERS, description="Layout of the source.")
     clip_seconds: float | None = Field(
         default=None,
@@ -27,6 +31,58 @@ class FolderSource(Model):
     )
     max_clips_per_video: int = Field(
         default=64, ge=1, le=10_000, description="At most this many clips out of one video."
+    )
+
+
+class RowsFormat(StrEnum):
+    """Whose rows they are."""
+
+    AUTO = "Auto"
+    EASY_R1 = "EasyR1"
+    FACT_R1 = "FactR1"
+    FAKE_SV = "FakeSV"
+    FAKE_TT = "FakeTT"
+    FSPO = "Fspo"
+    LLAMA_FACTORY = "LlamaFactory"
+    OPEN_RLHF = "OpenRlhf"
+    SOPHIA_VL = "SophiaVl"
+    SWIFT = "Swift"
+    VERL = "Verl"
+
+
+class Polarity(Model):
+    """Which answers name which class. Case, outer space, answer tags and a last period are equal.
+
+    The positive class, which a detector is to find, is fake.
+    """
+
+    real: str = Field(min_length=1, description="Answer that means real, such as no or A.")
+    fake: str = Field(min_length=1, description="Answer that means fake, such as yes or B.")
+
+
+class RowsSource(Model):
+    """Annotated rows in files, in the format of one of the surrounding tools."""
+
+    uri: str = Field(
+        min_length=1,
+        description="File (.json, .jsonl, .parquet, or .yaml with `datasets: [{json_path: ...}]`), "
+        "or folder of such files: a path or a file:// URL.",
+    )
+    format: RowsFormat = Field(
+        default=RowsFormat.AUTO,
+        description="Whose rows they are. Auto: found out from the columns of the first rows.",
+    )
+    media: tuple[str, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Where the rows' media are looked up, in this order: folders, archives (.zip, "
+        ".7z, .tar, .tar.gz, .tgz) or URLs of published trees. Empty: references are kept as they "
+        "are, and only pictures that lie in the rows themselves become frames.",
+    )
+    polarity: Polarity | None = Field(
+        default=None,
+        description="Which answers name the class of the row's video; unset: as the format says, "
+        "and rows of which it says nothing have no label.",
     )
 
 
@@ -47,9 +103,10 @@ class SyntheticSource(Model):
 
 
 class DatasetSource(OneOf):
-    """Where the videos come from: exactly one of the two."""
+    """Where the rows come from: exactly one of the three."""
 
     folder: FolderSource | None = Field(default=None, description="Existing videos in folders.")
+    rows: RowsSource | None = Field(default=None, description="Annotated rows in files.")
     synthetic: SyntheticSource | None = Field(default=None, description="Videos made on the spot.")
 
 
@@ -70,6 +127,11 @@ class FramePlan(Model):
     max_pixels: int = Field(
         default=147_456, ge=784, description="Most pixels of a frame; sides are multiples of 28."
     )
+    codec: Literal["Jpeg", "Png", "WebP"] = Field(
+        default="Jpeg",
+        description="How frames are stored. Jpeg: quality 95, full colour resolution. Png and "
+        "WebP: without loss, several times the bytes.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -81,19 +143,36 @@ class FramePlan(Model):
         return self
 
 
-class SplitPlan(Model):
-    """How videos are divided into Train and Test: by source video, within each class."""
+class SplitRule(StrEnum):
+    """Who says whether a row is Train or Test."""
 
-    test_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="Share of the videos of each class that are Test."
+    RANDOM = "Random"
+    SOURCE = "Source"
+    TRAIN = "Train"
+    TEST = "Test"
+
+
+class SplitPlan(Model):
+    """How rows are divided into Train and Test. All rows of one video are in the same part."""
+
+    rule: SplitRule = Field(
+        default=SplitRule.RANDOM,
+        description="Random: by video, within each class. Source: as folders (train, test, "
+        "benchmark), the rows (extra_info.split, split) or file names say. Train, Test: all rows.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the division.")
+    test_fraction: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Random: share of the videos of each class that are Test.",
+    )
+    seed: int = Field(default=0, ge=0, description="Random: seed of the division.")
 
 
 class DatasetSpec(Model):
     """What the dataset is made of."""
 
-    source: DatasetSource = Field(description="Where the videos come from.")
+    source: DatasetSource = Field(description="Where the rows come from.")
     frames: FramePlan = Field(default=FramePlan(), description="Which frames, at which size.")
     split: SplitPlan = Field(default=SplitPlan(), description="Division into Train and Test.")
     decode_timeout_seconds: float = Field(
@@ -105,12 +184,12 @@ class DatasetStatus(Status):
     """What the dataset became."""
 
     digest: str | None = Field(default=None, description="SHA-256 of the dataset's manifest.")
-    num_rows: int | None = Field(default=None, description="Clips that were kept.")
-    num_dropped: int | None = Field(default=None, description="Files that were dropped.")
+    num_rows: int | None = Field(default=None, description="Rows that were kept.")
+    num_dropped: int | None = Field(default=None, description="Files and rows that were dropped.")
 
 
 class Dataset(Model):
-    """An immutable set of labelled clips, addressed by its digest."""
+    """An immutable set of rows with their frames, addressed by its digest."""
 
     api_version: Literal["assay.dev/v1alpha1"] = Field(default=API_VERSION, description="Group.")
     kind: Literal["Dataset"] = Field(default="Dataset", description="Kind.")

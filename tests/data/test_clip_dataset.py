@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from assay_api import InvalidInput, Split, StoreError
-from assay_data.dataset import ClipDataset, decode_jpeg
+from assay_data.dataset import ClipDataset, decode_image
 from assay_data.lessons import Example
 from assay_data.prepare import encode_jpeg
 from assay_data.shards import ClipRow, read_clips, read_images, read_rows, write_shard
@@ -69,7 +69,7 @@ def test_a_shard_is_plain_parquet(tmp_path: Path, pictures: list[bytes]) -> None
 
     (values,) = pq.read_table(tmp_path / "shard.parquet").to_pylist()
 
-    assert values["images"] == pictures[:2]
+    assert values["images"] == [{"bytes": picture, "path": None} for picture in pictures[:2]]
     assert values["examples"] == [{"task": "Judge", "prompt": "a <b>", "response": "0.3"}]
     assert values["timestamps_seconds"] == [0.0, 0.25]
 
@@ -113,6 +113,6 @@ def test_compression_keeps_colours() -> None:
     picture[:, ::2] = (220, 50, 40)
     picture[:, 1::2] = (50, 80, 230)
 
-    error = np.abs(decode_jpeg(encode_jpeg(picture, 56, 56)).astype(int) - picture)
+    error = np.abs(decode_image(encode_jpeg(picture, 56, 56)).astype(int) - picture)
 
     assert error.max() <= 12

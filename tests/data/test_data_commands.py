@@ -125,3 +125,49 @@ def test_standardise_says_what_it_dropped(
     assert "1 videos in" in result.stdout
     assert "dropped: Corrupt 1" in result.stdout
     assert "dropped b.mp4: Corrupt" in result.stderr
+
+
+def write_rows(path: Path, count: int) -> Path:
+    rows = [{"prompt": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_rows_are_told_from_videos(assay_data: Callable[..., Result], tmp_path: Path) -> None:
+    source, out = write_rows(tmp_path / "sums.jsonl", 10), tmp_path / "out"
+
+    made = assay_data("ingest", source, "--out", out, "--split", "test")
+    shown = assay_data("show", out)
+
+    assert made.exit_code == shown.exit_code == 0, made.output
+    assert "10 of 10 rows" in made.stderr
+    assert "10 about 10 videos or questions, 0 with frames" in shown.stdout
+    assert "classes  unlabelled 10" in shown.stdout
+    assert "visual tokens" not in shown.stdout
+    sheet = assay_data("show", out, "--contact-sheet", tmp_path / "sheet.png")
+    assert isinstance(sheet.exception, InvalidInput)
+
+
+def test_a_format_may_be_named(assay_data: Callable[..., Result], tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "sums.jsonl", 10)
+
+    right = assay_data("ingest", source, "--out", tmp_path / "a", "--format", "easyr1", "--json")
+    wrong = assay_data("ingest", source, "--out", tmp_path / "b", "--format", "factr1")
+
+    assert json.loads(right.stdout)["rows_by_task"] == {"question": 10}
+    assert isinstance(wrong.exception, InvalidInput)
+    assert "WrongColumns 10; the first: sums.jsonl:1: column image is missing" in str(
+        wrong.exception
+    )
+
+
+def test_options_that_do_not_go_with_the_source_are_refused(
+    assay_data: Callable[..., Result], four_videos: Path, tmp_path: Path
+) -> None:
+    rows = write_rows(tmp_path / "sums.jsonl", 2)
+
+    cut = assay_data("ingest", rows, "--out", tmp_path / "a", "--clip-seconds", 2)
+    media = assay_data("ingest", four_videos, "--out", tmp_path / "b", "--media", tmp_path)
+
+    assert "--clip-seconds 2" in str(cut.exception)
+    assert "--media" in str(media.exception)

@@ -12,6 +12,7 @@ import pytest
 
 import assay_data.ingest
 from assay_api import Dataset, InvalidInput, ResolvedDatasetJob, Split
+from assay_api.dataset import SplitRule
 from assay_api.digest import spec_digest
 from assay_data.dataset import ClipDataset
 from assay_data.ingest import IngestReport, build_dataset
@@ -161,6 +162,66 @@ def test_clips_of_a_video_stay_in_one_part(
     assert len(parts) == 6
     for part in Split:
         assert {row.label for row in opened.rows(part)} == {"real", "fake"}
+
+
+@pytest.fixture
+def genbuster(clip: MakeClip, tmp_path: Path) -> Path:
+    """GenBuster's first layout: three parts, generators below fake/."""
+    root = tmp_path / "GenBuster"
+    places = ["train/real/a", "train/fake/sora/b", "test/real/c", "test/fake/sora/d"]
+    places += ["benchmark/fake/pika/e"]
+    for number, place in enumerate(places):
+        clip(root / f"{place}.mp4", shade=10 * number)
+    return root
+
+
+def parted(dataset: Dataset, rule: str) -> Dataset:
+    split = dataset.spec.split.model_copy(update={"rule": SplitRule(rule)})
+    return dataset.model_copy(update={"spec": dataset.spec.model_copy(update={"split": split})})
+
+
+def test_folders_may_divide_the_videos(
+    genbuster: Path, dataset: MakeDataset, tmp_path: Path
+) -> None:
+    report = build(parted(dataset(genbuster), "Source"), tmp_path / "out")
+
+    assert report.info["rows_by_split_and_label"] == {
+        "Test": {"fake": 2, "real": 1},
+        "Train": {"fake": 1, "real": 1},
+    }
+    assert report.info["rows_by_generator"] == {"pika": 1, "real": 2, "sora": 2}
+
+
+@pytest.mark.parametrize("rule", ["Source", "Train"])
+def test_an_archive_with_one_part_is_taken_as_it_is(
+    genbuster: Path, dataset: MakeDataset, tmp_path: Path, rule: str
+) -> None:
+    for place in ("test", "benchmark"):
+        shutil.rmtree(genbuster / place)
+    archive = shutil.make_archive(str(tmp_path / "mini"), "zip", tmp_path, "GenBuster")
+
+    report = build(parted(dataset(Path(archive)), rule), tmp_path / "out")
+
+    assert report.info["rows_by_split_and_label"] == {"Train": {"fake": 1, "real": 1}}
+    rows = ClipDataset.open(FolderStore(tmp_path / "out")).rows()
+    assert rows[0].source == "GenBuster/train/fake/sora/b.mp4"
+
+
+def test_a_test_set_may_have_fakes_alone(
+    genbuster: Path, dataset: MakeDataset, tmp_path: Path
+) -> None:
+    report = build(parted(dataset(genbuster / "benchmark"), "Test"), tmp_path / "out")
+
+    assert report.info["rows_by_split_and_label"] == {"Test": {"fake": 1}}
+
+
+def test_videos_outside_of_parts_are_named(
+    genbuster: Path, clip: MakeClip, dataset: MakeDataset, tmp_path: Path
+) -> None:
+    clip(genbuster / "real" / "lost.mp4", shade=99)
+
+    with pytest.raises(InvalidInput, match=r"of 1 videos or questions neither.*real-lost"):
+        build(parted(dataset(genbuster), "Source"), tmp_path / "out")
 
 
 def test_a_killed_run_goes_on_after_its_last_chunk(

@@ -20,7 +20,10 @@ def rows(new_row: Callable[..., ClipRow]) -> list[ClipRow]:
         new_row("a"),
         new_row("b", **fake, end_seconds=2.5, split="Test"),
         new_row("b2", **fake, end_seconds=1.0, split="Test", timestamps_seconds=(0.0,) * 4),
-        new_row("c", width=30, timestamps_seconds=()),
+        new_row("c", width=30),
+        new_row(
+            "d", label="", generator="", task="maths", width=0, height=0, timestamps_seconds=()
+        ),
     ]
 
 
@@ -36,13 +39,15 @@ DROPS = [
 def test_numbers_of_a_small_dataset(rows: list[ClipRow]) -> None:
     found = overview(rows, DROPS, 1234)
 
-    assert (found.num_clips, found.num_videos, found.size_bytes) == (4, 3, 1234)
+    assert (found.num_rows, found.num_videos, found.size_bytes) == (5, 4, 1234)
+    assert (found.num_with_frames, found.tasks) == (4, {"-": 4, "maths": 1})
     assert found.kinds == (
-        Kind("Test", "fake", "sora", num_clips=2, num_videos=1, seconds=3.5),
-        Kind("Train", "real", "real", num_clips=2, num_videos=2, seconds=10.0),
+        Kind("Test", "fake", "sora", num_rows=2, num_videos=1, seconds=3.5),
+        Kind("Train", "real", "real", num_rows=2, num_videos=2, seconds=10.0),
+        Kind("Train", "unlabelled", "unlabelled", num_rows=1, num_videos=1, seconds=5.0),
     )
     assert found.clip_seconds == Spread(1.0, 2.5, 5.0)
-    assert found.frames_per_clip == Spread(0, 2, 4)
+    assert found.frames_per_clip == Spread(2, 2, 4)
     # 56x28 pixels are 2 tokens for each two frames; 30 is no multiple of 28.
     assert found.visual_tokens == Spread(2, 2, 4)
     assert found.frame_sizes == {"56x28": 3, "30x28": 1}
@@ -75,14 +80,16 @@ def test_the_text_is_aligned_and_each_reason_has_examples(rows: list[ClipRow]) -
 
     assert (
         """\
-split  class  generator  clips  videos  seconds
-Test   fake   sora           2       1      3.5
-Train  real   real           2       2     10.0
+split  class       generator   rows  videos  seconds
+Test   fake        sora           2       1      3.5
+Train  real        real           2       2     10.0
+Train  unlabelled  unlabelled     1       1      5.0
 """
         in text
     )
-    assert "size     1.2 MB\nclips    4 of 3 videos\nsplits   Test 2, Train 2" in text
-    assert "visual tokens          2       2     4\n" in text
+    assert "size     1.2 MB\nrows     5 about 4 videos or questions, 4 with frames\n" in text
+    assert "tasks    - 4, maths 1\nsplits   Test 2, Train 3\n" in text
+    assert "visual tokens 2 2 4 frames of" in " ".join(text.split())
     assert "dropped: 5 files\n  Corrupt 4\n    real/w.mp4: no decoder\n" in text
     assert "    real/x\\n.mp4: " + "d" * 100 + "...\n" in text
     assert "    and 1 more, in drops.json\n  NotAVideo 1\n    a.txt: text" in text

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay_api import InvalidInput, Split
-from assay_api.dataset import SplitPlan
-from assay_data.split import split_videos
+from assay_api.dataset import SplitPlan, SplitRule
+from assay_data.split import assign_parts, split_videos
 
 counts = st.integers(2, 60)
 
@@ -36,3 +36,35 @@ def test_another_seed_is_another_split() -> None:
 def test_a_lonely_video_is_refused() -> None:
     with pytest.raises(InvalidInput, match="only 1 usable real video"):
         split_videos([("a", "real"), ("b", "fake"), ("c", "fake")], SplitPlan())
+
+
+def test_videos_whose_rows_differ_in_label_are_a_kind_of_their_own() -> None:
+    rows = [(f"v{i}", label, "") for i in range(20) for label in ("real", "fake")]
+    rows += [(f"r{i}", "real", "") for i in range(10)]
+
+    parts = assign_parts(rows, SplitPlan(test_fraction=0.2))
+
+    assert sum(parts[f"v{i}"] is Split.TEST for i in range(20)) == 4
+    assert sum(parts[f"r{i}"] is Split.TEST for i in range(10)) == 2
+
+
+def test_a_lonely_kind_is_divided_with_the_others() -> None:
+    rows = [("a", "real", ""), ("b", "real", ""), ("c", "", "")]
+
+    assert sorted(assign_parts(rows, SplitPlan(test_fraction=0.3)).values()) == [
+        Split.TEST,
+        Split.TRAIN,
+        Split.TRAIN,
+    ]
+
+
+def test_the_rule_decides_for_all() -> None:
+    rows = [("a", "real", "Train"), ("b", "", "Test")]
+
+    by_rule = {rule: assign_parts(rows, SplitPlan(rule=rule)) for rule in list(SplitRule)[1:]}
+
+    assert by_rule == {
+        SplitRule.SOURCE: {"a": Split.TRAIN, "b": Split.TEST},
+        SplitRule.TRAIN: {"a": Split.TRAIN, "b": Split.TRAIN},
+        SplitRule.TEST: {"a": Split.TEST, "b": Split.TEST},
+    }

@@ -177,11 +177,11 @@ def test_evaluation_and_data_are_shown(page: Page, finished_run: Path) -> None:
 
 def test_a_dataset_is_told_in_numbers_and_dropped_files_by_name(page: Page) -> None:
     words = page.words()
-    assert "clips 12 videos 12 files dropped 1 size" in words
-    assert "Per clip least median most seconds 2 2 2 frames 4 4 4" in words
+    assert "rows 12 videos 12 rows with frames 12 files dropped 1 size" in words
+    assert "Per row with frames least median most seconds 2 2 2 frames 4 4 4" in words
     # Two token grids of 2 x 2 patches for 4 frames of 56x56 pixels.
     assert "visual tokens 8 8 8" in words
-    assert "Frames of clips 56x56 pixels 12" in words
+    assert "Frames of rows 56x56 pixels 12" in words
     assert "Corrupt 1 fake/grid/broken.mp4 PyAV: " in words
 
 

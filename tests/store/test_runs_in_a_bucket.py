@@ -43,7 +43,9 @@ def test_stages_run_resume_and_are_reported_with_everything_in_a_bucket(
     url = f"{bucket}/runs/one"
     files = [f for name in ("00", "10", "20") for f in RECIPE.glob(f"{name}-*.yaml")]
     recipe = [argument for file in files for argument in ("-f", str(file))]
-    recipe += [argument for path, value in SMALL.items() for argument in ("--set", f"{path}={value}")]
+    recipe += [
+        argument for path, value in SMALL.items() for argument in ("--set", f"{path}={value}")
+    ]
     result = json.loads(assay("run", *recipe, "--store", url, "--json"))
     assert {r["state"] for r in result["resources"]} == {"Succeeded"}
 

@@ -1,4 +1,4 @@
-"""`assay data`: videos to datasets, and what is in them."""
+"""`assay data`: videos and rows to datasets, and what is in them."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from assay_api import Dataset
+    from assay_data.store import Store
 
 data_app = typer.Typer(
     name="data", help="Make datasets out of videos, and look at them.", no_args_is_help=True
@@ -23,55 +24,132 @@ class Format(StrEnum):
 
     AUTO = "auto"
     FOLDERS = "folders"
+    EASYR1 = "easyr1"
+    FACTR1 = "factr1"
+    FAKESV = "fakesv"
+    FAKETT = "fakett"
+    FSPO = "fspo"
+    LLAMAFACTORY = "llamafactory"
+    OPENRLHF = "openrlhf"
+    SOPHIAVL = "sophiavl"
+    SWIFT = "swift"
+    VERL = "verl"
+
+
+class Rule(StrEnum):
+    """Who says whether a row is Train or Test."""
+
+    RANDOM = "random"
+    SOURCE = "source"
+    TRAIN = "train"
+    TEST = "test"
+
+
+class Codec(StrEnum):
+    """How frames are stored."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
 
 
 @data_app.command()
 def ingest(  # noqa: PLR0913  (options of a command)
-    src: Annotated[Path, typer.Argument(help="Folder that holds real/ and fake/.")],
+    src: Annotated[
+        str,
+        typer.Argument(help="Folder or archive with real/ and fake/; or file, or folder, of rows."),
+    ],
     out: Annotated[str, typer.Option(help="Folder, file:// or s3:// URL of the new dataset.")],
     source_format: Annotated[
         Format, typer.Option("--format", help="Layout of SRC; auto: found out.")
     ] = Format.AUTO,
+    media: Annotated[
+        list[str] | None,
+        typer.Option(help="Rows: folder or archive of their media; may be given several times."),
+    ] = None,
     clip_seconds: Annotated[
-        float | None, typer.Option(help="Cut videos into clips of this length; unset: do not.")
+        float | None, typer.Option(help="Folders: cut videos into clips of this length.")
     ] = None,
     frames: Annotated[int, typer.Option(help="Frames per clip, an even number.")] = 16,
     fps: Annotated[float, typer.Option(help="Frames per second that are sampled.")] = 4.0,
     max_pixels: Annotated[int, typer.Option(help="Most pixels of a frame.")] = 147_456,
-    test_fraction: Annotated[float, typer.Option(help="Share of videos for the test.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of the division.")] = 0,
+    codec: Annotated[
+        Codec, typer.Option(help="How frames are stored; png and webp: without loss.")
+    ] = Codec.JPEG,
+    split: Annotated[
+        Rule, typer.Option(help="Who divides: chance, the source, or all rows in one part.")
+    ] = Rule.RANDOM,
+    test_fraction: Annotated[float, typer.Option(help="random: share for the test.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="random: seed of the division.")] = 0,
     report: Annotated[
-        Path | None, typer.Option(help="Write counts and every dropped file, as JSON.")
+        Path | None, typer.Option(help="Write counts and everything dropped, as JSON.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Make a dataset out of a folder of videos; dropped files are counted by reason."""
-    from assay_api import InvalidInput
-    from assay_data.ingest import build_dataset
-    from assay_data.job import num_workers
-    from assay_data.progress import report_progress
-    from assay_data.store import MANIFEST, open_store
+    """Make a dataset out of videos or annotated rows; what is dropped is counted by reason."""
+    from assay_data.store import open_store
 
-    assert source_format in (Format.AUTO, Format.FOLDERS)
-    store = open_store(out)
+    store = _empty_store(open_store(out), out)
+    plan = {"count": frames, "fps": fps, "maxPixels": max_pixels, "codec": _CODECS[codec]}
+    division = {"rule": split.value.title(), "testFraction": test_fraction, "seed": seed}
+    source = _source(src, source_format, media or [], clip_seconds)
+    dataset = _dataset({"source": source, "frames": plan, "split": division})
+    _build(dataset, store, report, as_json)
+
+
+def _empty_store(store: "Store", out: str) -> "Store":
+    """Return the store; raise InvalidInput if it holds a finished dataset."""
+    from assay_api import InvalidInput
+    from assay_data.store import MANIFEST
+
     if store.exists(MANIFEST):
         raise InvalidInput(
             f"--out {out} holds a finished dataset, which does not change: choose another folder, "
             "or delete this one first"
         )
-    dataset = _dataset(
-        {
-            "source": {"folder": {"uri": str(src), "clipSeconds": clip_seconds}},
-            "frames": {"count": frames, "fps": fps, "maxPixels": max_pixels},
-            "split": {"testFraction": test_fraction, "seed": seed},
-        }
-    )
-    result = build_dataset(dataset, store, num_workers(), report_progress("videos"))
+    return store
+
+
+def _build(dataset: "Dataset", store: "Store", report: Path | None, as_json: bool) -> None:
+    """Make the dataset; print its counts, and write them to the report with everything dropped."""
+    from assay_data.ingest import build_dataset
+    from assay_data.job import num_workers
+    from assay_data.progress import report_progress
+
+    what = "rows" if dataset.spec.source.rows else "videos"
+    result = build_dataset(dataset, store, num_workers(), report_progress(what))
     counts = {"url": store.url, "digest": result.digest, **result.info}
     if report is not None:
         drops = [{"source": d.source, "reason": d.reason, "detail": d.detail} for d in result.drops]
         _write(report, json.dumps({**counts, "dropped_files": drops}, indent=2).encode())
     _print(counts, as_json)
+
+
+_CODECS = {Codec.JPEG: "Jpeg", Codec.PNG: "Png", Codec.WEBP: "WebP"}
+
+
+def _source(
+    src: str, source_format: Format, media: list[str], clip_seconds: float | None
+) -> dict[str, Any]:
+    """Return the resource's source that the options mean.
+
+    Raises:
+        InvalidInput: an option does not go with the layout.
+    """
+    from assay_api import InvalidInput
+    from assay_api.dataset import RowsFormat
+    from assay_data.media import local_copy
+    from assay_data.sources.files import holds_rows
+
+    formats = {found.value.lower(): found.value for found in RowsFormat}
+    is_auto = source_format is Format.AUTO
+    if source_format is Format.FOLDERS or (is_auto and not holds_rows(local_copy(src))):
+        if media:
+            raise InvalidInput(f"--media {media[0]}: {src} holds videos, no rows: leave it out")
+        return {"folder": {"uri": src, "clipSeconds": clip_seconds}}
+    if clip_seconds is not None:
+        raise InvalidInput(f"--clip-seconds {clip_seconds:g}: {src} holds rows: leave it out")
+    return {"rows": {"uri": src, "format": formats[source_format.value], "media": media}}
 
 
 @data_app.command()
@@ -135,10 +213,11 @@ def show(
     """Print what is in a dataset: classes, generators, lengths, sizes, tokens, drops.
 
     Raises:
-        InvalidInput: the picture cannot be written where it is wanted.
+        InvalidInput: the picture cannot be written where it is wanted, or there are no frames.
     """
     from dataclasses import asdict
 
+    from assay_api import InvalidInput
     from assay_data.contact_sheet import choose_clips, draw_contact_sheet, png
     from assay_data.dataset import ClipDataset, verify_dataset
     from assay_data.overview import open_overview
@@ -153,6 +232,8 @@ def show(
     dataset = ClipDataset.open(store)
     overview = open_overview(store, dataset)
     if contact_sheet is not None:
+        if not overview.num_with_frames:
+            raise InvalidInput("--contact-sheet: no row of the dataset has frames: leave it out")
         shown = choose_clips(dataset.rows(), clips, seed)
         _write(contact_sheet, png(draw_contact_sheet(dataset, shown)))
     if as_json:
@@ -258,12 +339,18 @@ def _print(counts: dict[str, Any], as_json: bool) -> None:
     lengths = counts["clip_seconds"]
     print(f"dataset    {counts['url']}")
     print(f"digest     {counts['digest']}")
-    print(f"clips      {counts['num_rows']} of {counts['num_videos']} videos")
+    print(
+        f"rows       {counts['num_rows']} of {counts['num_videos']} videos or questions, "
+        f"{counts['num_rows_with_frames']} with frames"
+    )
+    print(f"tasks      {_words(counts['rows_by_task'])}")
     for split, labels in counts["rows_by_split_and_label"].items():
         print(f"{split.lower():10} {_words(labels)}")
     print(f"generators {_words(counts['rows_by_generator'])}")
-    print(f"seconds    {lengths['min']} to {lengths['max']}, median {lengths['median']}")
-    print(f"dropped    {counts['num_dropped']} files: {_words(counts['drops']) or 'none'}")
+    if counts["num_rows_with_frames"]:
+        print(f"seconds    {lengths['min']} to {lengths['max']}, median {lengths['median']}")
+    what = "rows and files" if counts["spec"]["source"]["rows"] else "files"
+    print(f"dropped    {counts['num_dropped']} {what}: {_words(counts['drops']) or 'none'}")
 
 
 def _words(counts: dict[str, int]) -> str:

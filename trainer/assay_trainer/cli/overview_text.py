@@ -15,17 +15,18 @@ def overview_text(url: str, digest: str, found: Overview) -> str:
         ["dataset", url],
         ["digest", digest],
         ["size", size_text(found.size_bytes)],
-        ["clips", f"{found.num_clips} of {found.num_videos} videos"],
+        ["rows", _rows(found)],
+        ["tasks", ", ".join(f"{printable(task)} {count}" for task, count in found.tasks.items())],
         ["splits", _words(found, "split")],
         ["classes", _words(found, "label")],
     ]
-    kinds = [["split", "class", "generator", "clips", "videos", "seconds"]]
+    kinds = [["split", "class", "generator", "rows", "videos", "seconds"]]
     kinds += [
-        [*map(printable, (k.split, k.label, k.generator)), str(k.num_clips), str(k.num_videos),
+        [*map(printable, (k.split, k.label, k.generator)), str(k.num_rows), str(k.num_videos),
          f"{k.seconds:.1f}"]
         for k in found.kinds
     ]  # fmt: skip
-    spreads = [["per clip", "least", "median", "most"]]
+    spreads = [["per row with frames", "least", "median", "most"]]
     spreads += [
         [name, *_numbers(spread)]
         for name, spread in (
@@ -35,13 +36,11 @@ def overview_text(url: str, digest: str, found: Overview) -> str:
             ("visual tokens", found.visual_tokens),
         )
     ]
-    blocks = [
-        aligned(facts, num_words=2),
-        aligned(kinds, num_words=3),
-        aligned(spreads, num_words=1),
-        aligned([["frames of", "clips"], *_sizes(found)], num_words=1),
-        "\n".join(_drops(found)),
-    ]
+    blocks = [aligned(facts, num_words=2), aligned(kinds, num_words=3)]
+    if found.num_with_frames:
+        blocks.append(aligned(spreads, num_words=1))
+        blocks.append(aligned([["frames of", "rows"], *_sizes(found)], num_words=1))
+    blocks.append("\n".join(_drops(found)))
     return "\n\n".join(blocks)
 
 
@@ -74,12 +73,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _rows(found: Overview) -> str:
+    """Return how many rows there are, about how many videos."""
+    if found.num_with_frames == found.num_rows:
+        return f"{found.num_rows} of {found.num_videos} videos"
+    return (
+        f"{found.num_rows} about {found.num_videos} videos or questions, "
+        f"{found.num_with_frames} with frames"
+    )
+
+
 def _words(found: Overview, field: str) -> str:
-    """Return the clips by split or by class, as words."""
-    clips: Counter[str] = Counter()
+    """Return the rows by split or by class, as words."""
+    rows: Counter[str] = Counter()
     for kind in found.kinds:
-        clips[getattr(kind, field)] += kind.num_clips
-    return ", ".join(f"{printable(name)} {count}" for name, count in sorted(clips.items())) or "-"
+        rows[getattr(kind, field)] += kind.num_rows
+    return ", ".join(f"{printable(name)} {count}" for name, count in sorted(rows.items())) or "-"
 
 
 def _numbers(spread: Spread | None) -> list[str]:
@@ -89,7 +98,7 @@ def _numbers(spread: Spread | None) -> list[str]:
 
 
 def _sizes(found: Overview) -> list[list[str]]:
-    return [[name, str(num_clips)] for name, num_clips in frequent_sizes(found)]
+    return [[name, str(num_rows)] for name, num_rows in frequent_sizes(found)]
 
 
 def _drops(found: Overview) -> Iterator[str]:

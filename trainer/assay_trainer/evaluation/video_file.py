@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from assay_api import FramePlan, InvalidInput
-from assay_data.dataset import decode_jpeg
+from assay_data.dataset import decode_image
 from assay_data.prepare import Unusable, VideoTask, prepare_video
 from assay_trainer.records import Clip
 
@@ -22,4 +22,4 @@ def clip_of(path: Path, plan: FramePlan) -> Clip:
     if isinstance(prepared, Unusable):
         raise InvalidInput(f"{path}: not a usable video: {prepared.reason}: {prepared.detail}")
     first = prepared.clips[0]
-    return Clip(np.stack([decode_jpeg(image) for image in first.images]), first.sampled_fps)
+    return Clip(np.stack([decode_image(image) for image in first.images]), first.sampled_fps)

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from assay_api import InvalidInput
 from assay_data.drops import Drop, DropReason, describe_reasons
 from assay_data.lessons import Example
+from assay_data.sources.polarity import LABELS
 
-LABELS = ("real", "fake")
 LESSONS = "lessons.json"
 """In the source folder: examples by file, as `assay data render` writes them."""
 VIDEO_EXTENSIONS = frozenset(
@@ -48,11 +48,15 @@ class Scan:
     drops: tuple[Drop, ...]
 
 
-def scan_folder(root: Path) -> Scan:
+def scan_folder(root: Path, both_classes: bool = True) -> Scan:
     """Return the videos under real/ and fake/, and the files that cannot be any.
 
+    Args:
+        root: the folder.
+        both_classes: whether a class without a video is an error; a test set may have only fakes.
+
     Raises:
-        InvalidInput: the folder is missing, or has not a video of each class.
+        InvalidInput: the folder is missing, or has not a video of each class that is needed.
     """
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
@@ -69,7 +73,7 @@ def scan_folder(root: Path) -> Scan:
             candidates.append((source, found_or_drop))
     ids = video_ids([source for source, _ in candidates])
     files = tuple(_source_file(root, source, status, ids[source]) for source, status in candidates)
-    _check_classes(root, files, drops)
+    _check_classes(root, files, drops, both_classes)
     return Scan(files, tuple(drops))
 
 
@@ -177,10 +181,12 @@ def _source_file(root: Path, source: str, status: os.stat_result, video_id: str)
     )
 
 
-def _check_classes(root: Path, files: tuple[SourceFile, ...], drops: list[Drop]) -> None:
-    """Raise InvalidInput unless there is a file of each class."""
+def _check_classes(
+    root: Path, files: tuple[SourceFile, ...], drops: list[Drop], both_classes: bool
+) -> None:
+    """Raise InvalidInput unless there is a file of each class, or of one if that is enough."""
     counts = Counter(file.label for file in files)
-    if all(counts[label] for label in LABELS):
+    if (all if both_classes else any)(counts[label] for label in LABELS):
         return
     raise InvalidInput(
         f"source folder {root} has {counts['real']} videos under real/ and {counts['fake']} under "

@@ -1,0 +1,1 @@
+"""Sources of a dataset: folders of videos, and annotated rows in the formats of other tools."""

@@ -1,0 +1,199 @@
+"""Files of rows: which there are, and their records one after the other."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from assay_api import InvalidInput
+from assay_data.drops import Drop, DropReason
+from assay_data.sources.folders import VIDEO_EXTENSIONS, label_of, list_files
+from assay_data.sources.record import part_of
+
+ROWS_EXTENSIONS = frozenset([".json", ".jsonl", ".ndjson", ".parquet"])
+LIST_EXTENSIONS = frozenset([".yaml", ".yml"])
+IMAGE_EXTENSIONS = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
+ARCHIVE_EXTENSIONS = frozenset(".7z .gz .tar .tgz .zip".split())
+_BESIDE = VIDEO_EXTENSIONS | IMAGE_EXTENSIONS | ARCHIVE_EXTENSIONS | LIST_EXTENSIONS
+ROWS_PER_READ = 256
+"""Rows of a Parquet file decoded at once."""
+
+Found = tuple[str, object]
+"""File and position, and the decoded record or a drop."""
+
+
+def holds_rows(path: Path) -> bool:
+    """Tell whether a source is annotated rows, not videos in folders named real and fake."""
+    if not path.is_dir():
+        return _extension(path.name) in ROWS_EXTENSIONS | LIST_EXTENSIONS
+    names = list_files(path)
+    videos = any(_extension(name) in VIDEO_EXTENSIONS and label_of(name) for name in names)
+    return not videos and any(_extension(name) in ROWS_EXTENSIONS for name in names)
+
+
+def list_row_files(path: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
+    """Return the files of rows by name, and drops for others that are not media.
+
+    Args:
+        path: a file of rows, a YAML file that lists such files, or a folder of such files.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    extension = path.suffix.casefold()
+    if not path.exists():
+        raise InvalidInput(
+            f"source {path} does not exist: give a file of rows, or a folder of such"
+        )
+    if extension in LIST_EXTENSIONS:
+        return _listed(path), ()
+    if extension not in ROWS_EXTENSIONS:
+        allowed = ", ".join(sorted(ROWS_EXTENSIONS | LIST_EXTENSIONS))
+        raise InvalidInput(f"source {path}: extension {extension or '(none)'}, allowed: {allowed}")
+    return {path.name: path}, ()
+
+
+def read_records(path: Path, name: str) -> Iterator[Found]:
+    """Yield the records of a file in order, each with its position; what cannot be read is a drop.
+
+    Args:
+        path: the file; Parquet and JSON lines are read piece by piece, other JSON at once.
+        name: the file's name in positions: `name:17` is line or row 17.
+    """
+    try:
+        if path.stat().st_size == 0:
+            yield name, Drop(name, DropReason.EMPTY, "it has 0 bytes")
+        elif path.suffix.casefold() == ".parquet":
+            yield from _parquet(path, name)
+        else:
+            yield from _json(path, name)
+    except OSError as error:
+        yield name, Drop(name, DropReason.UNREADABLE, error.strerror or str(error))
+
+
+def part_of_file(name: str) -> str:
+    """Return the part of a dataset that a file's folders or name mean; empty for others.
+
+    Example:
+        >>> part_of_file("test/news.json"), part_of_file("gsm8k_train-00001.parquet")
+        ('Test', 'Train')
+    """
+    path = PurePosixPath(name)
+    words = [*path.parts[:-1], *path.stem.replace("-", "_").replace(".", "_").split("_")]
+    return next((part for word in words if (part := part_of(word))), "")
+
+
+def _in_folder(root: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
+    names = list_files(root)
+    files = {n: root / n for n in names if _extension(n) in ROWS_EXTENSIONS}
+    if not files:
+        allowed = ", ".join(sorted(ROWS_EXTENSIONS))
+        raise InvalidInput(f"source folder {root} has no files of rows ({allowed})")
+    others = [n for n in names if _extension(n) not in ROWS_EXTENSIONS | _BESIDE]
+    detail = "its extension is neither that of rows nor that of media"
+    return files, tuple(Drop(ascii(n)[1:-1], DropReason.NOT_ROWS, detail) for n in others)
+
+
+def _listed(path: Path) -> dict[str, Path]:
+    """Return the files that Fact-R1's list of data sets names.
+
+    Raises:
+        InvalidInput: it is no such list, or a file is missing.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["datasets"]
+        places = [str(entry["json_path"]) for entry in entries]
+        strategies = [entry.get("sampling_strategy", "all") for entry in entries]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{path}: must be a list `datasets: [{{json_path: FILE}}, ...]` ({error})"
+        ) from error
+    if unknown := [strategy for strategy in strategies if strategy != "all"]:
+        raise InvalidInput(
+            f"{path}: field sampling_strategy: got {unknown[0]!r}, allowed: all; a dataset holds "
+            "every row: remove the field"
+        )
+    files = {place.removeprefix("./"): _beside(path, place) for place in places}
+    if not files:
+        raise InvalidInput(f"{path}: field datasets is empty: name at least one json_path")
+    return files
+
+
+def _beside(listing: Path, place: str) -> Path:
+    """Return the file that a list names: from the list's folder, from the one above, or beside it.
+
+    Fact-R1's lists lie in `data_config` and name files from the folder above.
+    """
+    tries = [listing.parent / place, listing.parent.parent / place]
+    tries.append(listing.parent / PurePosixPath(place).name)
+    for found in tries:
+        if found.is_file() and found.suffix.casefold() in ROWS_EXTENSIONS:
+            return found
+    raise InvalidInput(
+        f"{listing}: field json_path: {place} is no file of rows; looked for "
+        f"{', '.join(str(t) for t in tries)}"
+    )
+
+
+def _parquet(path: Path, name: str) -> Iterator[Found]:
+    position = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_PER_READ):
+                for record in batch.to_pylist():
+                    position += 1
+                    yield f"{name}:{position}", record
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # The disk's fault. Arrow's own have no number.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        yield name, Drop(name, DropReason.CORRUPT, f"Parquet, after row {position}: {first}")
+
+
+def _json(path: Path, name: str) -> Iterator[Found]:
+    """Read a list, or, whatever the extension is, one record a line."""
+    with path.open("rb") as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        yield from _json_list(path, name)
+    else:
+        yield from _json_lines(path, name)
+
+
+def _json_list(path: Path, name: str) -> Iterator[Found]:
+    try:
+        records = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError) as error:
+        yield name, Drop(name, DropReason.MALFORMED, f"not valid JSON: {error}")
+        return
+    for position, record in enumerate(records, start=1):
+        yield f"{name}:{position}", record
+
+
+def _json_lines(path: Path, name: str) -> Iterator[Found]:
+    with path.open("rb") as file:
+        for position, line in enumerate(file, start=1):
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if not text:
+                continue
+            source = f"{name}:{position}"
+            try:
+                yield source, json.loads(text)
+            except (ValueError, RecursionError) as error:
+                yield source, Drop(source, DropReason.MALFORMED, f"not valid JSON: {error}")
+
+
+def first_records(path: Path, name: str, count: int) -> list[dict[str, object]]:
+    """Return the first records of a file that are mappings, to tell its format from."""
+    found = (record for _, record in read_records(path, name) if isinstance(record, dict))
+    return list(itertools.islice(found, count))
+
+
+def _extension(name: str) -> str:
+    return PurePosixPath(name).suffix.casefold()
