@@ -18,7 +18,7 @@ SMALL = {
     "TrainingStage/base.spec.checkpoint.every": 2,
     "TrainingStage/foundation.spec.rl.steps": 1,
     "TrainingStage/foundation.spec.rl.promptsPerStep": 2,
-    "TrainingStage/foundation.spec.rl.samplesPerPrompt": 4,
+    "TrainingStage/foundation.spec.rl.groupSize": 4,
     "TrainingStage/foundation.spec.rl.validation.maxClips": 2,
 }
 
