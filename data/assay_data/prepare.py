@@ -16,7 +16,7 @@ from assay_data.frames import (
     choose_timestamps,
     cut_clips,
 )
-from assay_data.video import Frame, Reader, frames_at, probe, read
+from assay_data.video import Frame, Reader, examine, frames_at, read
 
 JPEG_QUALITY = 95
 TRUNCATED_SECONDS = 0.5
@@ -71,8 +71,9 @@ class Unusable:
 def prepare_video(task: VideoTask) -> PreparedVideo | Unusable:
     """Return the clips of a file, frames chosen, resized and compressed, or why there are none."""
     try:
-        info = probe(task.path)
-        clips = read(task.path, lambda reader: _clips(reader, task, info.duration_seconds))
+        video = examine(task.path)
+        declared_seconds = video.info.duration_seconds
+        clips = read(video, lambda reader: _clips(reader, task, declared_seconds))
         with task.path.open("rb") as file:
             return PreparedVideo(hashlib.file_digest(file, "sha256").hexdigest(), clips)
     except UnusableVideo as error:
