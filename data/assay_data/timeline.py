@@ -43,14 +43,12 @@ class Mark:
         """Read a packet of the stream."""
         context = stream.codec_context
         hidden = context.name == "vp8" and not bytes(packet)[0] & _VP8_SHOWN
-        refresh = (
-            packet.is_keyframe and context.name == "h264" and not _has_idr(packet, context.extradata)
-        )
+        is_h264_key = packet.is_keyframe and context.name == "h264"
         return cls(
             pts=packet.pts,
             dts=packet.dts,
             is_key=bool(packet.is_keyframe),
-            is_refresh=bool(refresh),
+            is_refresh=is_h264_key and not _has_idr(packet, context.extradata),
             is_shown=not (hidden or packet.is_discard),
         )
 
@@ -78,12 +76,12 @@ class Timeline:
             UnusableVideo: there is no frame.
         """
         first_key = next((i for i, mark in enumerate(marks) if mark.is_key), len(marks))
-        shown = _decodable(marks[first_key:])
+        exact = container.startswith(_EXACT_CONTAINERS)
+        shown = _decodable(marks[first_key:], all_timed=exact)
         if not shown:
             raise UnusableVideo(DropReason.CORRUPT, "it has no frame from which to start decoding")
         starts, ticks = _clock(shown, float(stream.time_base or 1), counts=container == "avi")
         times, duration = _from_zero(starts, float(stream.average_rate or 0))
-        exact = container.startswith(_EXACT_CONTAINERS) and len(shown) == len(marks)
         return cls(
             starts_seconds=times,
             duration_seconds=duration,
@@ -91,6 +89,7 @@ class Timeline:
             num_undecodable=first_key,
             seeks_exactly=(
                 exact
+                and len(shown) == len(marks)
                 and ticks is not None
                 and _groups_are_closed(shown)
                 and not any(mark.is_refresh for mark in shown)
@@ -99,10 +98,16 @@ class Timeline:
         )
 
 
-def _decodable(marks: list[Mark]) -> list[Mark]:
+def _decodable(marks: list[Mark], all_timed: bool) -> list[Mark]:
     """Return the packets of frames that are shown, and not before the key frame they start with."""
     start = marks[0].pts if marks else None
-    return [m for m in marks if m.is_shown and (start is None or m.pts is None or m.pts >= start)]
+    return [
+        mark
+        for mark in marks
+        if mark.is_shown
+        and not (all_timed and mark.pts is None)
+        and (start is None or mark.pts is None or mark.pts >= start)
+    ]
 
 
 def _clock(
@@ -162,7 +167,7 @@ def _are_in_order(marks: list[Mark]) -> bool:
 
 
 def _has_idr(packet: "av.Packet", header: bytes | None) -> bool:
-    """Tell whether an H.264 packet, of units after their lengths, has a picture that starts anew."""
+    """Tell whether a packet of H.264, units after their lengths, has a picture that starts anew."""
     data, position = bytes(packet), 0
     num_bytes = (header[4] & 3) + 1 if header and len(header) > 4 and header[0] == 1 else 4
     while position + num_bytes < len(data):

@@ -4,6 +4,7 @@ Times are seconds from the first frame. Frames are uint8 [height, width, 3], RGB
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -52,13 +53,14 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A file that was looked at: what it says of itself, and when its frames begin."""
+    """A file whose packets were read."""
 
     path: Path
-    container: str
-    """FFmpeg's name of the container."""
-    info: VideoInfo
+    declared_seconds: float | None
+    """Declared duration of the picture; None when the container does not tell."""
     timeline: Timeline
+    is_for_decord: bool
+    """Whether decord returns the very frames that it is asked for, and upright."""
 
 
 class Reader(Protocol):
@@ -74,31 +76,43 @@ class Reader(Protocol):
         ...
 
 
-def examine(path: Path) -> Video:
-    """Read all packets of a video, and decode its first frame.
-
-    Raises:
-        UnusableVideo: it is no video, has no picture, or its first frame cannot be decoded.
-    """
-    try:
-        with av.open(str(path)) as container:
-            stream = _picture_stream(container)
-            marks: list[Mark] = []
-            first = _first_frame(container, stream, marks)
-            timeline = Timeline.of(marks, stream, container.format.name)
-            info = _info(container, stream, first)
-            return Video(path, container.format.name, info, timeline)
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise UnusableVideo(DropReason.CORRUPT, f"PyAV: {error}") from error
-
-
 def probe(path: Path) -> VideoInfo:
     """Return what a video file says of itself.
 
     Raises:
         UnusableVideo: it is no video, has no picture, or its first frame cannot be decoded.
     """
-    return examine(path).info
+    with _opened(path) as (container, stream):
+        first = next(_decoded(container, stream), None)
+        if first is None:
+            raise UnusableVideo(DropReason.CORRUPT, "it has no frame that can be decoded")
+        rotation = first.rotation % 360
+        sideways = rotation in (90, 270)
+        return VideoInfo(
+            duration_seconds=_declared_seconds(container, stream),
+            fps=float(stream.average_rate or 0),
+            width=first.height if sideways else first.width,
+            height=first.width if sideways else first.height,
+            rotation_degrees=rotation,
+            codec=stream.codec_context.name,
+            pixel_format=first.format.name,
+        )
+
+
+def examine(path: Path) -> Video:
+    """Read all packets of a video, and decode nothing.
+
+    Raises:
+        UnusableVideo: it is no video, or has no picture.
+    """
+    with _opened(path) as (container, stream):
+        marks = [Mark.of(packet, stream) for packet in container.demux(stream) if packet.size]
+        timeline = Timeline.of(marks, stream, container.format.name)
+        declared_seconds = _declared_seconds(container, stream)
+        is_mov = container.format.name.startswith("mov")
+    # decord turns frames in MP4 and MOV only.
+    upright = is_mov or not timeline.seeks_exactly or probe(path).rotation_degrees == 0
+    return Video(path, declared_seconds, timeline, timeline.seeks_exactly and upright)
 
 
 def decode_frames(path: Path, timestamps_seconds: Sequence[float]) -> Frame:
@@ -150,10 +164,8 @@ class DecordReader:
             UnusableVideo: it is no video.
         """
         video = video or examine(path)
-        if not video.timeline.seeks_exactly:
-            raise decord.DECORDError("it seeks to key frames and counts: here it would miscount")
-        if video.info.rotation_degrees and not video.container.startswith("mov"):
-            raise decord.DECORDError("it turns frames of MP4 and MOV only")
+        if not video.is_for_decord:
+            raise decord.DECORDError("it would return other frames than asked for")
         self.starts_seconds = video.timeline.starts_seconds
         self.duration_seconds = video.timeline.duration_seconds
         try:
@@ -212,10 +224,8 @@ class AvReader:
         places = {tick: index for index, tick in enumerate(ticks or ())}
         with av.open(str(self._path)) as container:
             stream = _picture_stream(container)
-            packets = (packet for packet in container.demux(stream) if packet.size)
-            decodable = islice(packets, self._timeline.num_undecodable, None)
-            flushed = chain.from_iterable(map(stream.decode, chain(decodable, (None,))))
-            for position, frame in enumerate(flushed):
+            frames = _decoded(container, stream, self._timeline.num_undecodable)
+            for position, frame in enumerate(frames):
                 if ticks is None:
                     yield position, frame
                 elif frame.pts in places:
@@ -228,48 +238,35 @@ def _upright(frame: "av.VideoFrame") -> Frame:
     return np.ascontiguousarray(turned)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", VideoStream]]:
+    """Open a file and its moving picture; what FFmpeg says against it makes it unusable."""
+    try:
+        with av.open(str(path)) as container:
+            yield container, _picture_stream(container)
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise UnusableVideo(DropReason.CORRUPT, f"PyAV: {error}") from error
+
+
 def _picture_stream(container: "av.container.InputContainer") -> VideoStream:
     """Return the first stream of moving pictures; cover art of a sound file is none."""
     stream: VideoStream
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if stream.codec_context is None:
+            raise UnusableVideo(DropReason.UNSUPPORTED, "its codec is not known")
+        return stream
     raise UnusableVideo(DropReason.NO_VIDEO_STREAM, "it has no stream of moving pictures")
 
 
-def _first_frame(
-    container: "av.container.InputContainer", stream: VideoStream, marks: list[Mark]
-) -> "av.VideoFrame":
-    """Read all packets into `marks`; return the first frame that can be decoded."""
-    first: av.VideoFrame | None = None
-    started = False
-    for packet in container.demux(stream):
-        if packet.size:
-            marks.append(Mark.of(packet, stream))
-            started = started or packet.is_keyframe
-            if first is None and started:
-                first = next(iter(packet.decode()), None)
-    first = first or next(iter(stream.decode(None)), None)
-    if first is None:
-        raise UnusableVideo(DropReason.CORRUPT, "it has no frame that can be decoded")
-    return first
-
-
-def _info(
-    container: "av.container.InputContainer", stream: VideoStream, first: "av.VideoFrame"
-) -> VideoInfo:
-    """Return what the container and the first frame say."""
-    rotation = first.rotation % 360
-    sideways = rotation in (90, 270)
-    return VideoInfo(
-        duration_seconds=_declared_seconds(container, stream),
-        fps=float(stream.average_rate or 0),
-        width=first.height if sideways else first.width,
-        height=first.width if sideways else first.height,
-        rotation_degrees=rotation,
-        codec=stream.codec_context.name,
-        pixel_format=first.format.name,
-    )
+def _decoded(
+    container: "av.container.InputContainer", stream: VideoStream, skip: int = 0
+) -> Iterator["av.VideoFrame"]:
+    """Yield every frame that can be decoded, but for this many packets at the start."""
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    decodable = islice(packets, skip, None)
+    return chain.from_iterable(map(stream.decode, chain(decodable, (None,))))
 
 
 def _declared_seconds(
