@@ -3,6 +3,7 @@
 Times are seconds from the first frame. Frames are uint8 [height, width, 3], RGB, turned upright.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class Video:
     path: Path
     declared_seconds: float | None
     """Declared duration of the picture; None when the container does not tell."""
+    frame_bytes: int
+    """Of the pixels of a frame."""
     timeline: Timeline
     is_for_decord: bool
     """Whether decord returns the very frames that it is asked for, and upright."""
@@ -110,9 +113,11 @@ def examine(path: Path) -> Video:
         timeline = Timeline.of(marks, stream, container.format.name)
         declared_seconds = _declared_seconds(container, stream)
         is_mov = container.format.name.startswith("mov")
+        frame_bytes = max(1, 3 * stream.codec_context.width * stream.codec_context.height)
     # decord turns frames in MP4 and MOV only.
     upright = is_mov or not timeline.seeks_exactly or probe(path).rotation_degrees == 0
-    return Video(path, declared_seconds, timeline, timeline.seeks_exactly and upright)
+    exact = timeline.seeks_exactly and upright
+    return Video(path, declared_seconds, frame_bytes, timeline, exact)
 
 
 def decode_frames(path: Path, timestamps_seconds: Sequence[float]) -> Frame:
@@ -140,7 +145,7 @@ def read(video: Video, use: Callable[[Reader], T]) -> T:
     try:
         return use(AvReader(video.path, video))
     except av.error.FFmpegError as error:
-        raise UnusableVideo(DropReason.CORRUPT, f"decord and PyAV failed: {error}") from error
+        raise _meaning(error, "decord and PyAV failed") from error
 
 
 def frames_at(reader: Reader, timestamps_seconds: Sequence[float]) -> list[int]:
@@ -168,6 +173,7 @@ class DecordReader:
             raise decord.DECORDError("it would return other frames than asked for")
         self.starts_seconds = video.timeline.starts_seconds
         self.duration_seconds = video.timeline.duration_seconds
+        self._frame_bytes = video.frame_bytes
         try:
             self._video = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         except (RuntimeError, AssertionError) as error:
@@ -177,12 +183,8 @@ class DecordReader:
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames of these ascending indices."""
-        if not indices:
-            return
-        first: Frame = self._video.get_batch(indices[:1]).asnumpy()[0]
-        yield first
-        step = max(1, BATCH_BYTES // first.nbytes)
-        for start in range(1, len(indices), step):
+        step = max(1, BATCH_BYTES // self._frame_bytes)
+        for start in range(0, len(indices), step):
             yield from self._video.get_batch(indices[start : start + step]).asnumpy()
 
 
@@ -245,7 +247,14 @@ def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", VideoSt
         with av.open(str(path)) as container:
             yield container, _picture_stream(container)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise UnusableVideo(DropReason.CORRUPT, f"PyAV: {error}") from error
+        raise _meaning(error, "PyAV") from error
+
+
+def _meaning(error: Exception, who: str) -> Exception:
+    """Return the exception that a decoder's error means: bad file, or too little memory."""
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        return MemoryError(str(error))
+    return UnusableVideo(DropReason.CORRUPT, f"{who}: {error}")
 
 
 def _picture_stream(container: "av.container.InputContainer") -> VideoStream:
