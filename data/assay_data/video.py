@@ -4,6 +4,7 @@ Times are seconds from the first frame. Frames are uint8 [height, width, 3], RGB
 """
 
 import errno
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ BATCH_BYTES = 128 * 2**20
 """Decoded frames held at once, about."""
 REORDERED_FRAMES = 32
 """A decoder returns a frame at most this many after a later one."""
+
+_TAGGED_DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+"""As Matroska files have it for each stream."""
 
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -265,6 +269,8 @@ def _picture_stream(container: "av.container.InputContainer") -> VideoStream:
             continue
         if stream.codec_context is None:
             raise UnusableVideo(DropReason.UNSUPPORTED, "its codec is not known")
+        # By default one for each core, in each of as many workers: too many for their memory.
+        stream.codec_context.thread_count = 1
         return stream
     raise UnusableVideo(DropReason.NO_VIDEO_STREAM, "it has no stream of moving pictures")
 
@@ -284,6 +290,9 @@ def _declared_seconds(
     """Return how long the picture is said to be."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
+    if tagged := _TAGGED_DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = tagged.groups()
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     if container.duration and len(container.streams) == 1:
         return float(container.duration / av.time_base)
     return None

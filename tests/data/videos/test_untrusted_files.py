@@ -100,6 +100,21 @@ def test_a_damaged_file_is_a_drop_with_its_reason(
     assert (outcome.reason, bool(outcome.detail)) == (expected, True)
 
 
+def test_a_cut_off_matroska_with_sound_is_truncated(
+    timed_video: MakeVideo, prepared: Prepare, ffmpeg: Callable[..., None], tmp_path: Path
+) -> None:
+    silent, whole_file = timed_video(tmp_path / "silent.mkv"), tmp_path / "whole.mkv"
+    sound = ("-f", "lavfi", "-i", "sine=d=3", "-c:a", "aac")
+    ffmpeg("-i", silent, *sound, "-map", "0:v", "-map", "1:a", "-c:v", "copy", whole_file)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole_file.read_bytes()[: whole_file.stat().st_size // 2])
+
+    complete, incomplete = prepared([whole_file, cut], PLAN)
+
+    whole(complete)
+    assert reason(incomplete) == DropReason.TRUNCATED
+
+
 @pytest.fixture(scope="module")
 def odd(
     timed_video: MakeVideo,
