@@ -213,6 +213,23 @@ def test_a_lost_frame_is_not_replaced_by_another(timed_video: MakeVideo, tmp_pat
         decode_frames(path, [time / 1000 for time in EVERY_40_MS])
 
 
+@pytest.mark.parametrize(
+    "codec, pix_fmt, most",
+    [("libx264", "yuv420p", 0), ("libx264", "yuv444p", 0), ("libx265", "yuv420p10le", 1.0)],
+)
+def test_both_readers_make_the_same_colours(
+    ffmpeg: Callable[..., None], tmp_path: Path, codec: str, pix_fmt: str, most: float
+) -> None:
+    path = tmp_path / "a.mp4"
+    soft = "gradients=s=98x66:r=8:d=1:c0=red:c1=blue:speed=0.02"
+    quiet = ("-x265-params", "log-level=none") if codec == "libx265" else ()
+    ffmpeg("-f", "lavfi", "-i", soft, "-c:v", codec, *quiet, "-pix_fmt", pix_fmt, path)
+
+    ours, theirs = (np.stack(list(r(path).frames([0, 5]))) for r in (DecordReader, AvReader))
+
+    assert np.abs(ours.astype(int) - theirs).mean() <= most
+
+
 def test_clips_of_a_video_are_decoded_in_one_pass(
     timed_video: MakeVideo, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
