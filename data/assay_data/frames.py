@@ -4,6 +4,7 @@ All sizes are in pixels, all times in seconds from the first frame of the video.
 """
 
 import math
+from collections.abc import Sequence
 
 from assay_api import FramePlan
 
@@ -82,11 +83,6 @@ def choose_size(plan: FramePlan, width: int, height: int) -> tuple[int, int]:
         >>> choose_size(FramePlan(max_pixels=147_456), 384, 384)
         (364, 364)
     """
-    if max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
-        raise ValueError(
-            f"a frame of {width}x{height} pixels is more than {MAX_ASPECT_RATIO} times as long "
-            "as it is wide"
-        )
     sides = (width, height)
     rounded = [round(side / PATCH_PIXELS) * PATCH_PIXELS for side in sides]
     if math.prod(rounded) > plan.max_pixels:
@@ -98,7 +94,17 @@ def choose_size(plan: FramePlan, width: int, height: int) -> tuple[int, int]:
     elif math.prod(rounded) < plan.min_pixels:
         grow = math.sqrt(plan.min_pixels / (width * height))
         rounded = [math.ceil(side * grow / PATCH_PIXELS) * PATCH_PIXELS for side in sides]
+    # The processor looks at the rounded sides again: they too must not be a strip.
+    if max(_aspect_ratio(sides), _aspect_ratio(rounded)) > MAX_ASPECT_RATIO:
+        raise ValueError(
+            f"a frame of {width}x{height} pixels is more than {MAX_ASPECT_RATIO} times as long "
+            "as it is wide"
+        )
     return rounded[0], rounded[1]
+
+
+def _aspect_ratio(sides: Sequence[int]) -> float:
+    return max(sides) / min(sides)
 
 
 def visual_tokens(num_frames: int, width: int, height: int) -> int:

@@ -171,7 +171,7 @@ def _serve(
     deadline_seconds: float,
     memory_bytes: int,
 ) -> None:
-    """Apply the function to tasks until the other side is gone."""
+    """Apply the function to tasks until the other side is gone, killed perhaps."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -179,12 +179,15 @@ def _serve(
     while True:
         try:
             task = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         signal.setitimer(signal.ITIMER_REAL, deadline_seconds)
         result = _attempt(function, task)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        connection.send(result)
+        try:
+            connection.send(result)
+        except (BrokenPipeError, ConnectionResetError):
+            return
 
 
 def _attempt(function: Callable[[Task], Result], task: Task) -> Result | Failure:

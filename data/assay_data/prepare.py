@@ -12,12 +12,14 @@ from PIL import Image
 from assay_api import FramePlan
 from assay_data.drops import DropReason, UnusableVideo
 from assay_data.frames import (
+    FRAMES_PER_TOKEN_GRID,
     MIN_CLIP_SECONDS,
     choose_size,
     choose_timestamps,
     cut_clips,
 )
-from assay_data.video import Frame, Reader, frames_at, probe, read
+from assay_data.image import is_image, read_image
+from assay_data.video import Frame, Reader, examine, frames_at, read
 
 JPEG_QUALITY = 95
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -77,8 +79,7 @@ class Unusable:
 def prepare_video(task: VideoTask) -> PreparedVideo | Unusable:
     """Return the clips of a file, frames chosen, resized and compressed, or why there are none."""
     try:
-        info = probe(task.path)
-        clips = read(task.path, lambda reader: _clips(reader, task, info.duration_seconds))
+        clips = (_still(task),) if is_image(task.path) else _moving(task)
         with task.path.open("rb") as file:
             return PreparedVideo(hashlib.file_digest(file, "sha256").hexdigest(), clips)
     except UnusableVideo as error:
@@ -100,6 +101,32 @@ def encode_image(frame: Frame, width: int, height: int, codec: str) -> bytes:
     file = io.BytesIO()
     image.save(file, codec.upper(), **_SAVE_OPTIONS[codec])
     return file.getvalue()
+
+
+def _still(task: VideoTask) -> PreparedClip:
+    """Return a picture as a clip without length that shows it twice.
+
+    Two frames are the least of which the vision tower makes tokens. That they are two is written
+    down here, once: learner, sampler and judge see the same clip, whatever each would make of one.
+    """
+    frame = read_image(task.path)
+    width, height = _size(task.plan, frame)
+    return PreparedClip(
+        index=0,
+        start_seconds=0.0,
+        end_seconds=0.0,
+        sampled_fps=task.plan.fps,
+        timestamps_seconds=(0.0,) * FRAMES_PER_TOKEN_GRID,
+        width=width,
+        height=height,
+        images=(encode_jpeg(frame, width, height),) * FRAMES_PER_TOKEN_GRID,
+    )
+
+
+def _moving(task: VideoTask) -> tuple[PreparedClip, ...]:
+    """Return the clips of a video."""
+    video = examine(task.path)
+    return read(video, lambda reader: _clips(reader, task, video.declared_seconds))
 
 
 def _clips(
@@ -148,12 +175,17 @@ def _images(
     width = height = 0
     for frame in reader.frames(indices):
         if not images:
-            try:
-                width, height = choose_size(plan, frame.shape[1], frame.shape[0])
-            except ValueError as error:
-                raise UnusableVideo(DropReason.ASPECT_RATIO, str(error)) from error
+            width, height = _size(plan, frame)
         images.append(encode_image(frame, width, height, plan.codec))
     return tuple(images), width, height
+
+
+def _size(plan: FramePlan, frame: Frame) -> tuple[int, int]:
+    """Return width and height of this frame for the model."""
+    try:
+        return choose_size(plan, frame.shape[1], frame.shape[0])
+    except ValueError as error:
+        raise UnusableVideo(DropReason.ASPECT_RATIO, str(error)) from error
 
 
 def _check_length(reader: Reader, declared_seconds: float | None) -> None:

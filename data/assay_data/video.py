@@ -3,8 +3,12 @@
 Times are seconds from the first frame. Frames are uint8 [height, width, 3], RGB, turned upright.
 """
 
+import errno
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,16 +20,20 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from assay_data.drops import DropReason, UnusableVideo
+from assay_data.timeline import Mark, Timeline
 
 Frame = NDArray[np.uint8]
 T = TypeVar("T")
 
 SAME_TIME_SECONDS = 1e-3
 """A frame this much after a timestamp still counts as at it: containers round their clocks."""
-SANE_SECONDS = 1e9
-"""Later times come from a container that has none."""
 BATCH_BYTES = 128 * 2**20
 """Decoded frames held at once, about."""
+REORDERED_FRAMES = 32
+"""A decoder returns a frame at most this many after a later one."""
+
+_TAGGED_DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+"""As Matroska files have it for each stream."""
 
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -48,6 +56,20 @@ class VideoInfo:
     pixel_format: str
 
 
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A file whose packets were read."""
+
+    path: Path
+    declared_seconds: float | None
+    """Declared duration of the picture; None when the container does not tell."""
+    frame_bytes: int
+    """Of the pixels of a frame."""
+    timeline: Timeline
+    is_for_decord: bool
+    """Whether decord returns the very frames that it is asked for, and upright."""
+
+
 class Reader(Protocol):
     """An opened video."""
 
@@ -67,25 +89,39 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         UnusableVideo: it is no video, has no picture, or its first frame cannot be decoded.
     """
-    try:
-        with av.open(str(path)) as container:
-            stream = _picture_stream(container)
-            frame = next(container.decode(stream), None)
-            if frame is None:
-                raise UnusableVideo(DropReason.CORRUPT, "it has no frame")
-            rotation = frame.rotation % 360
-            sideways = rotation in (90, 270)
-            return VideoInfo(
-                duration_seconds=_declared_seconds(container, stream),
-                fps=float(stream.average_rate or 0),
-                width=frame.height if sideways else frame.width,
-                height=frame.width if sideways else frame.height,
-                rotation_degrees=rotation,
-                codec=stream.codec_context.name,
-                pixel_format=frame.format.name,
-            )
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise UnusableVideo(DropReason.CORRUPT, f"PyAV: {error}") from error
+    with _opened(path) as (container, stream):
+        first = next(_decoded(container, stream), None)
+        if first is None:
+            raise UnusableVideo(DropReason.CORRUPT, "it has no frame that can be decoded")
+        rotation = first.rotation % 360
+        sideways = rotation in (90, 270)
+        return VideoInfo(
+            duration_seconds=_declared_seconds(container, stream),
+            fps=float(stream.average_rate or 0),
+            width=first.height if sideways else first.width,
+            height=first.width if sideways else first.height,
+            rotation_degrees=rotation,
+            codec=stream.codec_context.name,
+            pixel_format=first.format.name,
+        )
+
+
+def examine(path: Path) -> Video:
+    """Read all packets of a video, and decode nothing.
+
+    Raises:
+        UnusableVideo: it is no video, or has no picture.
+    """
+    with _opened(path) as (container, stream):
+        marks = [Mark.of(packet, stream) for packet in container.demux(stream) if packet.size]
+        timeline = Timeline.of(marks, stream, container.format.name)
+        declared_seconds = _declared_seconds(container, stream)
+        is_mov = container.format.name.startswith("mov")
+        frame_bytes = max(1, 3 * stream.codec_context.width * stream.codec_context.height)
+    # decord turns frames in MP4 and MOV only.
+    upright = is_mov or not timeline.seeks_exactly or probe(path).rotation_degrees == 0
+    exact = timeline.seeks_exactly and upright
+    return Video(path, declared_seconds, frame_bytes, timeline, exact)
 
 
 def decode_frames(path: Path, timestamps_seconds: Sequence[float]) -> Frame:
@@ -95,25 +131,25 @@ def decode_frames(path: Path, timestamps_seconds: Sequence[float]) -> Frame:
         UnusableVideo: neither decord nor PyAV can decode it.
     """
     return read(
-        path,
+        examine(path),
         lambda reader: np.stack(list(reader.frames(frames_at(reader, timestamps_seconds)))),
     )
 
 
-def read(path: Path, use: Callable[[Reader], T]) -> T:
-    """Return what `use` makes of the video, read by decord or, if that fails, by PyAV.
+def read(video: Video, use: Callable[[Reader], T]) -> T:
+    """Return what `use` makes of the video, read by decord or, if that cannot, by PyAV.
 
     Raises:
         UnusableVideo: neither can read it; also whatever `use` raises as such.
     """
     try:
-        return use(DecordReader(path))
+        return use(DecordReader(video.path, video))
     except decord.DECORDError:
         pass
     try:
-        return use(AvReader(path))
+        return use(AvReader(video.path, video))
     except av.error.FFmpegError as error:
-        raise UnusableVideo(DropReason.CORRUPT, f"decord and PyAV failed: {error}") from error
+        raise _meaning(error, "decord and PyAV failed") from error
 
 
 def frames_at(reader: Reader, timestamps_seconds: Sequence[float]) -> list[int]:
@@ -124,84 +160,130 @@ def frames_at(reader: Reader, timestamps_seconds: Sequence[float]) -> list[int]:
 
 
 class DecordReader:
-    """A video opened by decord, which turns frames upright by itself."""
+    """A video opened by decord, which turns frames upright by itself.
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and read the times of all frames.
+    Refuses videos of which decord would return other frames than asked for, without an error.
+    """
+
+    def __init__(self, path: Path, video: Video | None = None) -> None:
+        """Open the file, of which `video` is what was found; None: look at it.
 
         Raises:
             decord.DECORDError: decord cannot.
+            UnusableVideo: it is no video.
         """
+        video = video or examine(path)
+        if not video.is_for_decord:
+            raise decord.DECORDError("it would return other frames than asked for")
+        self.starts_seconds = video.timeline.starts_seconds
+        self.duration_seconds = video.timeline.duration_seconds
+        self._frame_bytes = video.frame_bytes
         try:
             self._video = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         except (RuntimeError, AssertionError) as error:
             raise decord.DECORDError(str(error)) from error
-        starts = self._video.get_frame_timestamp(range(len(self._video)))[:, 0].astype(np.float64)
-        if not _usable(starts):
-            # It seeks by these times: frames would be other ones than asked for, without an error.
-            raise decord.DECORDError("the container has no usable times")
-        self.starts_seconds, self.duration_seconds = _timeline(
-            starts, float(self._video.get_avg_fps())
-        )
+        if len(self._video) != len(self.starts_seconds):
+            raise decord.DECORDError("it counts other frames than there are")
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames of these ascending indices."""
-        if not indices:
-            return
-        first: Frame = self._video.get_batch(indices[:1]).asnumpy()[0]
-        yield first
-        step = max(1, BATCH_BYTES // first.nbytes)
-        for start in range(1, len(indices), step):
+        step = max(1, BATCH_BYTES // self._frame_bytes)
+        for start in range(0, len(indices), step):
             yield from self._video.get_batch(indices[start : start + step]).asnumpy()
 
 
 class AvReader:
-    """A video opened by PyAV. Decodes from the start, damaged frames are errors."""
+    """A video opened by PyAV. Decodes from the start, once for calls that ask for later frames."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and read the times of all frames.
+    def __init__(self, path: Path, video: Video | None = None) -> None:
+        """Take the times of all frames from `video`, what was found in the file; None: look at it.
 
         Raises:
-            av.error.FFmpegError: PyAV cannot.
+            UnusableVideo: it is no video.
         """
         self._path = path
-        with av.open(str(path)) as container:
-            stream = _picture_stream(container)
-            packets = [p for p in container.demux(stream) if p.size]
-            if not packets:
-                raise UnusableVideo(DropReason.CORRUPT, "it has no frame")
-            ticks = [np.nan if p.pts is None else float(p.pts) for p in packets]
-            starts = np.sort(np.asarray(ticks)) * float(stream.time_base or 1)
-            fps = float(stream.average_rate or 0)
-        self.starts_seconds, self.duration_seconds = _timeline(starts, fps)
+        self._timeline = (video or examine(path)).timeline
+        self.starts_seconds = self._timeline.starts_seconds
+        self.duration_seconds = self._timeline.duration_seconds
+        self._decoded = self._decode()
+        self._last_index = -1
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
-        """Yield the frames of these ascending indices."""
-        wanted = iter(indices)
-        index = next(wanted, None)
+        """Yield the frames of these ascending indices; a damaged or missing one is an error."""
+        if indices and indices[0] <= self._last_index:
+            self._decoded, self._last_index = self._decode(), -1
+        wanted, found = set(indices), dict[int, Frame]()
+        for index in indices:
+            while index not in found:
+                position, frame = next(self._decoded, (None, None))
+                if position is None or frame is None or position > index + REORDERED_FRAMES:
+                    raise UnusableVideo(DropReason.CORRUPT, f"frame {index} cannot be decoded")
+                self._last_index = max(self._last_index, position)
+                if position in wanted and not frame.is_corrupt:
+                    found[position] = _upright(frame)
+            yield found[index]
+            found = {i: later for i, later in found.items() if i >= index}
+
+    def _decode(self) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        """Yield every frame that has a place in the timeline, with its index."""
+        ticks = self._timeline.ticks
+        places = {tick: index for index, tick in enumerate(ticks or ())}
         with av.open(str(self._path)) as container:
-            for position, frame in enumerate(container.decode(_picture_stream(container))):
-                if position != index:
-                    continue
-                if frame.is_corrupt:
-                    break
-                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                while index == position:
-                    yield np.ascontiguousarray(upright)
-                    index = next(wanted, None)
-                if index is None:
-                    return
-        if index is not None:
-            raise UnusableVideo(DropReason.CORRUPT, f"frame {index} cannot be decoded")
+            stream = _picture_stream(container)
+            frames = _decoded(container, stream, self._timeline.num_undecodable)
+            for position, frame in enumerate(frames):
+                if ticks is None:
+                    yield position, frame
+                elif frame.pts in places:
+                    yield places[frame.pts], frame
+
+
+def _upright(frame: "av.VideoFrame") -> Frame:
+    """Return the pixels of a frame, turned as it says."""
+    # Colours of more than 8 bits are spread over pixels without smoothing, nearest to decord.
+    pixels = frame.to_ndarray(format="rgb24", interpolation="POINT")
+    turned = np.rot90(pixels, frame.rotation // 90)
+    return np.ascontiguousarray(turned)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", VideoStream]]:
+    """Open a file and its moving picture; what FFmpeg says against it makes it unusable."""
+    try:
+        with av.open(str(path)) as container:
+            yield container, _picture_stream(container)
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise _meaning(error, "PyAV") from error
+
+
+def _meaning(error: Exception, who: str) -> Exception:
+    """Return the exception that a decoder's error means: bad file, or too little memory."""
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        return MemoryError(str(error))
+    return UnusableVideo(DropReason.CORRUPT, f"{who}: {error}")
 
 
 def _picture_stream(container: "av.container.InputContainer") -> VideoStream:
     """Return the first stream of moving pictures; cover art of a sound file is none."""
     stream: VideoStream
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if stream.codec_context is None:
+            raise UnusableVideo(DropReason.UNSUPPORTED, "its codec is not known")
+        # By default one for each core, in each of as many workers: too many for their memory.
+        stream.codec_context.thread_count = 1
+        return stream
     raise UnusableVideo(DropReason.NO_VIDEO_STREAM, "it has no stream of moving pictures")
+
+
+def _decoded(
+    container: "av.container.InputContainer", stream: VideoStream, skip: int = 0
+) -> Iterator["av.VideoFrame"]:
+    """Yield every frame that can be decoded, but for this many packets at the start."""
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    decodable = islice(packets, skip, None)
+    return chain.from_iterable(map(stream.decode, chain(decodable, (None,))))
 
 
 def _declared_seconds(
@@ -210,24 +292,9 @@ def _declared_seconds(
     """Return how long the picture is said to be."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
+    if tagged := _TAGGED_DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = tagged.groups()
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     if container.duration and len(container.streams) == 1:
         return float(container.duration / av.time_base)
     return None
-
-
-def _timeline(starts: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64], float]:
-    """Return when frames begin, from 0, and when the last one ends.
-
-    Containers without usable times (AVI has none) are taken to run at their average rate.
-    """
-    gap = 1 / (fps if fps > 0 else 25.0)
-    evenly = np.arange(len(starts), dtype=np.float64) * gap
-    times: NDArray[np.float64] = starts - starts[0] if _usable(starts) else evenly
-    last_gap = float(np.median(np.diff(times))) if len(times) > 1 else gap
-    return times, round(float(times[-1]) + last_gap, 6)
-
-
-def _usable(starts: NDArray[np.float64]) -> bool:
-    """Tell whether times are a clock's: from a sane start, never backwards, not standing still."""
-    sane = np.isfinite(starts).all() and abs(starts[0]) < SANE_SECONDS
-    return bool(sane and (np.diff(starts) >= 0).all() and starts[-1] > starts[0])

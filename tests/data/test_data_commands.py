@@ -7,6 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from assay_api import InvalidInput, StoreError
+from assay_data.video import probe
 from assay_trainer.cli.data import data_app
 
 
@@ -171,3 +172,20 @@ def test_options_that_do_not_go_with_the_source_are_refused(
 
     assert "--clip-seconds 2" in str(cut.exception)
     assert "--media" in str(media.exception)
+
+
+def test_standardise_takes_size_length_and_rate(
+    assay_data: Callable[..., Result], clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    clip(tmp_path / "in" / "a.mp4", seconds=2.0)
+    options = ("--width-pixels", 64, "--height-pixels", 48, "--seconds", 1, "--fps", 12)
+
+    result = assay_data("standardise", tmp_path / "in", tmp_path / "out", *options)
+    wrong = assay_data("standardise", tmp_path / "in", tmp_path / "o", "--width-pixels", 65)
+
+    assert result.exit_code == 0, result.output
+    info = probe(tmp_path / "out" / "a.mp4")
+    assert (info.width, info.height, info.fps, info.duration_seconds) == (64, 48, 12.0, 1.0)
+    assert isinstance(wrong.exception, InvalidInput)
+    assert "width_pixels 65: must be even" in str(wrong.exception)
+    assert not (tmp_path / "o").exists()

@@ -1,5 +1,6 @@
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from assay_api import FramePlan
@@ -101,9 +102,56 @@ def test_sizes_equal_the_processors_own_rule(width: int, height: int, max_pixels
         assert ours[::-1] == smart_resize(*ours[::-1], **limits)
 
 
-def test_a_strip_is_refused() -> None:
+NO_RESIZING = {"shortest_edge": 784, "longest_edge": 10**9}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 900),
+    st.integers(1, 900),
+    st.sampled_from([2, 4, 6]),
+    st.sampled_from([784, 50_176, 147_456]),
+)
+def test_tokens_are_those_that_the_processor_makes_of_the_frames(
+    width: int, height: int, count: int, max_pixels: int
+) -> None:
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+    assume(max(width, height) <= 200 * min(width, height))
+    plan = FramePlan(count=count, min_pixels=784, max_pixels=max_pixels)
+    size = choose_size(plan, width, height)
+    video = np.zeros((count, 3, size[1], size[0]), dtype=np.uint8)
+
+    made = Qwen2VLVideoProcessor()(
+        videos=[video], do_sample_frames=False, size=NO_RESIZING, return_tensors="np"
+    )
+
+    ((times, rows, columns),) = made["video_grid_thw"].tolist()
+    assert (14 * columns, 14 * rows) == size
+    assert times * rows * columns // 4 == visual_tokens(count, *size)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([784, 147_456, 1_003_520]))
+def test_half_the_tokens_of_two_frames_are_those_of_a_picture(
+    width: int, height: int, max_pixels: int
+) -> None:
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
+
+    assume(max(width, height) <= 200 * min(width, height))
+    size = choose_size(FramePlan(min_pixels=784, max_pixels=max_pixels), width, height)
+
+    patches = Qwen2VLImageProcessor().get_number_of_image_patches(
+        size[1], size[0], {"min_pixels": 784, "max_pixels": 10**9}
+    )
+
+    assert patches // 4 == visual_tokens(2, *size)
+
+
+@pytest.mark.parametrize("size", [(4100, 20), (5660, 29), (29, 5660)])
+def test_a_strip_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="200 times"):
-        choose_size(FramePlan(), 4100, 20)
+        choose_size(FramePlan(max_pixels=1_003_520), *size)
 
 
 def test_a_video_is_cut_into_clips_of_at_least_half_a_second() -> None:

@@ -21,6 +21,8 @@ LESSONS = "lessons.json"
 VIDEO_EXTENSIONS = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
 )
+IMAGE_EXTENSIONS = frozenset(".bmp .jpeg .jpg .png .webp".split())
+"""Of pictures, which are videos of one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,10 @@ def list_files(root: Path) -> list[str]:
 
 def _look_at(root: Path, source: str) -> os.stat_result | Drop:
     """Return the file's status, or the reason why it cannot be a labelled video."""
-    if PurePosixPath(source).suffix.casefold() not in VIDEO_EXTENSIONS:
-        return Drop(_printable(source), DropReason.NOT_A_VIDEO, "its extension is no video's")
+    if PurePosixPath(source).suffix.casefold() not in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS:
+        return Drop(
+            _printable(source), DropReason.NOT_A_VIDEO, "its extension is no video's or picture's"
+        )
     if _printable(source) != source:
         return Drop(_printable(source), DropReason.UNREADABLE, "its name is not valid UTF-8")
     if label_of(source) is None:

@@ -273,16 +273,22 @@ def clean(
 def standardise(
     src: Annotated[Path, typer.Argument(help="Folder of videos.")],
     out: Annotated[Path, typer.Argument(help="Folder for the standardised ones.")],
+    width_pixels: Annotated[int, typer.Option(help="Width, an even number.")] = 1024,
+    height_pixels: Annotated[int, typer.Option(help="Height, an even number.")] = 1024,
+    seconds: Annotated[float, typer.Option(help="Cut off what is longer.")] = 5.0,
+    fps: Annotated[float, typer.Option(help="Frames per second.")] = 24.0,
+    timeout_seconds: Annotated[float, typer.Option(help="Drop what takes longer.")] = 600.0,
 ) -> None:
     """Write every video as 1024x1024, 5 s, 24 fps, HEVC with 10 bits, without sound."""
     from assay_data.drops import describe_reasons
     from assay_data.job import num_workers
     from assay_data.progress import report_progress
-    from assay_data.standardise import standardise_folder
+    from assay_data.standardise import Standard, standardise_folder
 
+    standard = Standard(width_pixels, height_pixels, seconds, fps, timeout_seconds)
     # One x265 keeps several cores busy.
     workers = max(1, num_workers() // 4)
-    written, drops = standardise_folder(src, out, workers, report_progress("videos"))
+    written, drops = standardise_folder(src, out, workers, report_progress("videos"), standard)
     for drop in drops:
         print(f"dropped {drop.source}: {drop.reason}: {drop.detail}", file=sys.stderr)
     print(f"{written} videos in {out}; dropped: {describe_reasons(drops)}")
