@@ -23,8 +23,7 @@ class DropReason(StrEnum):
     CORRUPT = "Corrupt"
     """No decoder can read it."""
     UNSUPPORTED = "Unsupported"
-    """It is whole, but of a kind that is not taken: a file of an unknown codec, an animated picture;
-    a row with sound, several videos, or another role than a chat's."""
+    """Whole, but of a kind that is not taken: an unknown codec, an animation, a row with sound."""
     TOO_MANY_PIXELS = "TooManyPixels"
     """A picture so large that unpacking it is not safe."""
     TRUNCATED = "Truncated"
