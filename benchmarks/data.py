@@ -21,13 +21,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from assay_data.source import VIDEO_EXTENSIONS
 from numpy.typing import NDArray
 
 from assay_api import FramePlan, InvalidInput
-from assay_data.frames import choose_timestamps
-from assay_data.isolation import Failure, IsolatedPool
-from assay_data.standardise import find_ffmpeg
+from assay_data.sources.folders import VIDEO_EXTENSIONS
+from assay_data.video.frames import choose_timestamps
+from assay_data.video.isolation import Failure, IsolatedPool
+from assay_data.video.standardise import find_ffmpeg
 
 Frames = Sequence[NDArray[np.uint8]]
 Taken = tuple[int, float, int]
@@ -88,7 +88,7 @@ def videos_in(folder: Path) -> list[Path]:
         InvalidInput: there is none.
     """
     from assay_data.drops import UnusableVideo
-    from assay_data.video import examine
+    from assay_data.video.reading import examine
 
     found = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.casefold() in VIDEO_EXTENSIONS):
@@ -118,7 +118,7 @@ def made_videos(folder: Path, count: int = 16) -> list[Path]:
 
 def with_ours(path: Path) -> Frames:
     """Take the frames by the project's reader."""
-    from assay_data.video import examine, frames_at, read
+    from assay_data.video.reading import examine, frames_at, read
 
     video = examine(path)
     times, _ = choose_timestamps(PLAN, 0.0, video.timeline.duration_seconds)

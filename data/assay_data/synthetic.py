@@ -20,9 +20,9 @@ from assay_api import StoreError
 from assay_api.dataset import SyntheticSource
 from assay_api.digest import spec_digest
 from assay_data.atomic import world_errors, write_json
-from assay_data.isolation import Failure, IsolatedPool
 from assay_data.lessons import COLORS, DIRECTIONS, SHAPES, Attributes, lessons
 from assay_data.sources.folders import LESSONS
+from assay_data.video.isolation import Failure, IsolatedPool
 
 COLOR_RGB = dict(
     zip(

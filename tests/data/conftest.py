@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from assay_api import Dataset
+from assay_data.dataset.shards import ClipRow, write_shard
 from assay_data.drops import Drop
-from assay_data.prepare import encode_jpeg
-from assay_data.shards import ClipRow, write_shard
 from assay_data.store import Store, open_store
+from assay_data.video.prepare import encode_jpeg
 
 
 def write_clip(

@@ -8,9 +8,9 @@ from pathlib import Path
 import py7zr
 import pytest
 
-import assay_data.archives
+import assay_data.sources.archives
 from assay_api import InvalidInput
-from assay_data.archives import extract, list_archive
+from assay_data.sources.archives import extract, list_archive
 
 MEMBERS = {"real/a.bin": b"a" * 10, "fake/gen/b.bin": b"b" * 3_000_000}
 
@@ -108,8 +108,8 @@ def test_links_and_devices_are_refused(tmp_path: Path) -> None:
 def test_a_bomb_is_refused(
     archive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assay_data.archives, "FREE_BYTES", 2**20)
-    monkeypatch.setattr(assay_data.archives, "MAX_RATIO", 0)
+    monkeypatch.setattr(assay_data.sources.archives, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(assay_data.sources.archives, "MAX_RATIO", 0)
     path = archive({"zeros.bin": bytes(5_000_000)})
 
     with pytest.raises(InvalidInput, match="unpacks to over 1048576 bytes"):
@@ -121,8 +121,8 @@ def test_a_size_that_lies_does_not_help_a_bomb(
 ) -> None:
     path = write_zip(tmp_path / "a.zip", {"zeros.bin": bytes(5_000_000)})
     data = path.read_bytes()
-    monkeypatch.setattr(assay_data.archives, "FREE_BYTES", 2**20)
-    monkeypatch.setattr(assay_data.archives, "MAX_RATIO", 0)
+    monkeypatch.setattr(assay_data.sources.archives, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(assay_data.sources.archives, "MAX_RATIO", 0)
     path.write_bytes(data.replace((5_000_000).to_bytes(4, "little"), (5).to_bytes(4, "little")))
     assert list_archive(path).sizes_bytes == {"zeros.bin": 5}
 
@@ -135,7 +135,7 @@ def test_a_size_that_lies_does_not_help_a_bomb(
 def test_members_that_are_too_large_are_refused(
     archive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assay_data.archives, "MAX_MEMBER_BYTES", 1000)
+    monkeypatch.setattr(assay_data.sources.archives, "MAX_MEMBER_BYTES", 1000)
 
     listing = list_archive(archive(MEMBERS))
 

@@ -8,10 +8,10 @@ from PIL import Image
 
 from assay_api import InvalidInput, Split, StoreError
 from assay_data.dataset import ClipDataset, decode_image
+from assay_data.dataset.shards import ClipRow, read_clips, read_images, read_rows, write_shard
 from assay_data.lessons import Example
-from assay_data.prepare import encode_jpeg
-from assay_data.shards import ClipRow, read_clips, read_images, read_rows, write_shard
 from assay_data.store import FolderStore
+from assay_data.video.prepare import encode_jpeg
 
 
 def row(name: str, **changes: object) -> ClipRow:

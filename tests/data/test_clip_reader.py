@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from assay_api import InvalidInput, StoreError
 from assay_data.dataset import ClipDataset, ClipRow
-from assay_data.order import ShuffledStream
-from assay_data.reader import ClipReader, ReadPlan
+from assay_data.dataset.order import ShuffledStream
+from assay_data.dataset.reader import ClipReader, ReadPlan
 from assay_data.store import Store
 
 NUM_ROWS = 13
@@ -161,7 +161,7 @@ def test_a_row_that_cannot_be_read_comes_in_its_turn_and_does_not_count(
 CHILD = """
 import json, sys, time
 from assay_data.dataset import ClipDataset
-from assay_data.reader import ClipReader, ReadPlan
+from assay_data.dataset.reader import ClipReader, ReadPlan
 from assay_data.store import open_store
 
 clips = ClipDataset.open(open_store(sys.argv[1]))

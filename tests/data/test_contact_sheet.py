@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from assay_data.contact_sheet import (
+from assay_data.dataset import ClipDataset
+from assay_data.dataset.contact_sheet import (
     FRAME_PIXELS,
     MOST_CLIPS,
     choose_clips,
@@ -18,8 +19,7 @@ from assay_data.contact_sheet import (
     jpeg_within,
     png,
 )
-from assay_data.dataset import ClipDataset
-from assay_data.shards import ClipRow, write_shard
+from assay_data.dataset.shards import ClipRow, write_shard
 from assay_data.store import FolderStore, Store
 
 kinds = st.lists(st.sampled_from(["real", "sora", "pika", "kling"]), min_size=1, max_size=40)

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from assay_api import InvalidInput, StoreError
-from assay_data.video import probe
+from assay_data.video.reading import probe
 from assay_trainer.cli.data import data_app
 
 

@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from assay_api import FramePlan
-from assay_data.frames import choose_size, choose_timestamps, cut_clips, visual_tokens
+from assay_data.video.frames import choose_size, choose_timestamps, cut_clips, visual_tokens
 
 
 def test_a_5_s_clip_gives_16_frames_at_4_fps_up_to_3_75_s() -> None:

@@ -10,13 +10,13 @@ import av
 import numpy as np
 import pytest
 
-import assay_data.ingest
+import assay_data.ingest.build
 from assay_api import Dataset, InvalidInput, ResolvedDatasetJob, Split
 from assay_api.dataset import SplitRule
 from assay_api.digest import spec_digest
 from assay_data.dataset import ClipDataset
 from assay_data.ingest import IngestReport, build_dataset
-from assay_data.job import run_dataset_job
+from assay_data.ingest.job import run_dataset_job
 from assay_data.store import FolderStore
 
 MakeClip = Callable[..., Path]
@@ -129,7 +129,7 @@ def test_strange_containers_and_names_are_taken(
 def test_the_result_does_not_depend_on_the_number_of_workers(
     bad_files: Path, dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assay_data.ingest, "VIDEOS_PER_CHUNK", 3)
+    monkeypatch.setattr(assay_data.ingest.build, "VIDEOS_PER_CHUNK", 3)
 
     one = build(dataset(bad_files), tmp_path / "one", workers=1)
     two = build(dataset(bad_files), tmp_path / "two", workers=2)
@@ -227,7 +227,7 @@ def test_videos_outside_of_parts_are_named(
 def test_a_killed_run_goes_on_after_its_last_chunk(
     four_videos: Path, dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assay_data.ingest, "VIDEOS_PER_CHUNK", 2)
+    monkeypatch.setattr(assay_data.ingest.build, "VIDEOS_PER_CHUNK", 2)
     expected = build(dataset(four_videos), tmp_path / "whole").digest
 
     def die_at_the_third(done: int, total: int) -> None:

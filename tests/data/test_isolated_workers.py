@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from assay_data.isolation import Failure, FailureKind, IsolatedPool
+from assay_data.video.isolation import Failure, FailureKind, IsolatedPool
 
 
 def misbehave(task: str | int) -> str:

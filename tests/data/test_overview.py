@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay_data.dataset import ClipDataset
+from assay_data.dataset.overview import Kind, Overview, Spread, open_overview, overview
+from assay_data.dataset.shards import ClipRow
 from assay_data.drops import Drop, DropReason
-from assay_data.overview import Kind, Overview, Spread, open_overview, overview
-from assay_data.shards import ClipRow
 from assay_data.store import Store
 from assay_trainer.cli.overview_text import overview_text, printable
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay_api import InvalidInput
-from assay_data.reader_position import ReaderPosition, together
+from assay_data.dataset.reader_position import ReaderPosition, together
 
 NEW = ReaderPosition("s")
 counts = st.lists(st.integers(0, 9), min_size=1, max_size=5)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from assay_api.dataset import Polarity, RowsFormat
 from assay_api.stage import BUSTERX_QUESTION
+from assay_data.dataset.rows import Turn
 from assay_data.drops import Drop, DropReason
-from assay_data.rows import Turn
 from assay_data.sources.files import read_records
 from assay_data.sources.polarity import B_IS_FAKE
 from assay_data.sources.registry import READERS, detect, read_record

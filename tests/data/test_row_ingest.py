@@ -6,8 +6,8 @@ import pytest
 
 from assay_api import Dataset, InvalidInput, Split
 from assay_data.dataset import ClipDataset
+from assay_data.dataset.rows import ClipRow
 from assay_data.ingest import IngestReport, build_dataset
-from assay_data.rows import ClipRow
 from assay_data.store import FolderStore
 
 ASKED = "is this multimodal content manipulated?"

@@ -16,9 +16,9 @@ from PIL import Image
 from assay_api import Dataset
 from assay_api.stage import BUSTERX_QUESTION
 from assay_data.dataset import ClipDataset
+from assay_data.dataset.rows import ClipRow, place_marks
+from assay_data.dataset.shards import MAX_ROW_GROUPS, read_images, write_shards
 from assay_data.ingest import build_dataset
-from assay_data.rows import ClipRow, place_marks
-from assay_data.shards import MAX_ROW_GROUPS, read_images, write_shards
 from assay_data.store import FolderStore
 
 MakeDataset = Callable[..., Dataset]

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay_data.order import ShuffledStream, derived_seed, shuffled_order
+from assay_data.dataset.order import ShuffledStream, derived_seed, shuffled_order
 
 sizes, seeds, places = st.integers(1, 20), st.integers(0, 2**31), st.integers(0, 200)
 

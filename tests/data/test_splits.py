@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from assay_api import InvalidInput, Split
 from assay_api.dataset import SplitPlan, SplitRule
-from assay_data.split import assign_parts, split_videos
+from assay_data.ingest.split import assign_parts, split_videos
 
 counts = st.integers(2, 60)
 

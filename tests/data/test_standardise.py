@@ -13,8 +13,8 @@ import pytest
 
 from assay_api import InvalidInput
 from assay_data.drops import DropReason
-from assay_data.standardise import Standard, standardise_folder
-from assay_data.video import probe
+from assay_data.video.reading import probe
+from assay_data.video.standardise import Standard, standardise_folder
 
 SMALL = Standard(width_pixels=128, height_pixels=128)
 
@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_and_leaves_nothing_half_done(
         clip(source / f"{number}.mp4", shade=7 * number)
     program = (
         "import sys; from pathlib import Path;"
-        "from assay_data.standardise import Standard, standardise_folder;"
+        "from assay_data.video.standardise import Standard, standardise_folder;"
         "standardise_folder(Path(sys.argv[1]), Path(sys.argv[2]), 1, lambda *_: None,"
         "Standard(width_pixels=512, height_pixels=512))"
     )

@@ -12,7 +12,7 @@ from assay_data.ingest import build_dataset
 from assay_data.lessons import Attributes
 from assay_data.store import FolderStore
 from assay_data.synthetic import COLOR_RGB, render, write_synthetic, write_video
-from assay_data.video import decode_frames, probe
+from assay_data.video.reading import decode_frames, probe
 
 SOURCE = SyntheticSource(num_videos=8, width_pixels=84)
 

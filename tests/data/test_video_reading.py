@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.standardise import find_ffmpeg
-from assay_data.video import AvReader, DecordReader, decode_frames, frames_at, probe
+from assay_data.video.reading import AvReader, DecordReader, decode_frames, frames_at, probe
+from assay_data.video.standardise import find_ffmpeg
 
 MakeClip = Callable[..., Path]
 

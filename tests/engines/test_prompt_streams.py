@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from assay_api import ThinkingMode
 from assay_api.stage import Prompt
-from assay_data.shards import ClipRow
+from assay_data.dataset.shards import ClipRow
 from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from assay_api import StoreError
 from assay_data.dataset import REMEDY, ClipDataset
-from assay_data.reader import ClipReader, ReadPlan
+from assay_data.dataset.reader import ClipReader, ReadPlan
 from assay_data.store import open_store
 from assay_trainer.cli.data import data_app
 from assay_trainer.report.collect import collect

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay_data.selection import evenly_spaced, in_turn
+from assay_data.dataset.selection import evenly_spaced, in_turn
 from assay_trainer.report.charts import Series, charts, missing
 from assay_trainer.report.overview import Change, change
 from assay_trainer.report.page import duration

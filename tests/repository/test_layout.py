@@ -23,7 +23,7 @@ COMMANDS = "trainer/assay_trainer/cli/"
 """Here a parameter is an option of a command: there may be more of them."""
 BROAD_HANDLERS = {
     # A worker process: whatever a file does to it becomes the reason why that file is dropped.
-    "data/assay_data/isolation.py",
+    "data/assay_data/video/isolation.py",
 }
 """The boundaries at which any exception is caught."""
 

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import AliasChoices, Field, model_validator
 
 from assay_api.dataset import Polarity
+from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK, Turn
 from assay_data.drops import DropReason
-from assay_data.rows import IMAGE_MARK, VIDEO_MARK, Turn
 from assay_data.sources.grouping import group_of
 from assay_data.sources.polarity import answer_of, asked_polarity, classify
 from assay_data.sources.record import AnyText, Media, Record, Text, to_medium

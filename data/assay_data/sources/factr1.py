@@ -6,8 +6,8 @@ preference pairs (`chosen`, `rejected`) and the mixed tasks of RL (`task`).
 
 import re
 
+from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.drops import DropReason
-from assay_data.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.sources.chat import Message, check_roles
 from assay_data.sources.grouping import group_of, is_url
 from assay_data.sources.polarity import YES_IS_FAKE, answer_of, classify, plain

@@ -1,7 +1,7 @@
 """FakeSV's and FakeTT's annotations: short news videos, labelled as such."""
 
+from assay_data.dataset.rows import VIDEO_MARK
 from assay_data.drops import DropReason
-from assay_data.rows import VIDEO_MARK
 from assay_data.sources.factr1 import QUESTION
 from assay_data.sources.polarity import YES_IS_FAKE, classify
 from assay_data.sources.record import Record, Text

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK, Turn
 from assay_data.drops import DropReason
-from assay_data.rows import IMAGE_MARK, VIDEO_MARK, Turn
 
 
 @dataclass(frozen=True, slots=True)

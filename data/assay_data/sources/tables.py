@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
+from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.drops import DropReason
-from assay_data.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.sources.chat import Message, check_roles, labelled
 from assay_data.sources.grouping import group_of
 from assay_data.sources.polarity import LABELS, answer_of, asked_polarity

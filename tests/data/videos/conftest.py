@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from assay_api import FramePlan
-from assay_data.isolation import Failure, IsolatedPool
-from assay_data.prepare import PreparedVideo, Unusable, VideoTask, prepare_video
-from assay_data.standardise import find_ffmpeg
+from assay_data.video.isolation import Failure, IsolatedPool
+from assay_data.video.prepare import PreparedVideo, Unusable, VideoTask, prepare_video
+from assay_data.video.standardise import find_ffmpeg
 
 SIDE = 64
 X265 = "log-level=none:pools=none:frame-threads=1"

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from assay_data.dataset import ClipDataset
-from assay_data.ingest import VIDEOS_PER_CHUNK
+from assay_data.ingest.build import VIDEOS_PER_CHUNK
 from assay_data.store import FolderStore
 
 NUM_GOOD, NUM_OF_EACH_KIND = 950, 5

@@ -13,8 +13,8 @@ from PIL import Image
 
 from assay_api import FramePlan
 from assay_data.dataset import decode_image
-from assay_data.isolation import Failure, IsolatedPool
-from assay_data.prepare import PreparedVideo, Unusable, VideoTask, prepare_video
+from assay_data.video.isolation import Failure, IsolatedPool
+from assay_data.video.prepare import PreparedVideo, Unusable, VideoTask, prepare_video
 
 PLAN = FramePlan(count=4, fps=4.0, sampling="Whole")
 KINDS = {

@@ -12,11 +12,11 @@ from PIL import Image
 from assay_api import Dataset, FramePlan
 from assay_data.dataset import ClipDataset, decode_image
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.frames import visual_tokens
-from assay_data.image import is_image, read_image
 from assay_data.ingest import build_dataset
-from assay_data.prepare import PreparedVideo, VideoTask, prepare_video
 from assay_data.store import FolderStore
+from assay_data.video.frames import visual_tokens
+from assay_data.video.image import is_image, read_image
+from assay_data.video.prepare import PreparedVideo, VideoTask, prepare_video
 
 
 def picture() -> Image.Image:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assay_data.drops import UnusableVideo
-from assay_data.video import AvReader, DecordReader, Frame, Reader, decode_frames, examine
+from assay_data.video.reading import AvReader, DecordReader, Frame, Reader, decode_frames, examine
 
 MakeVideo = Callable[..., Path]
 Shown = Callable[[Frame], int]

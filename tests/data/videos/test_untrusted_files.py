@@ -15,9 +15,9 @@ from assay_api import Dataset, FramePlan
 from assay_data.dataset import ClipDataset, decode_image
 from assay_data.drops import DropReason
 from assay_data.ingest import build_dataset
-from assay_data.isolation import Failure, FailureKind
-from assay_data.prepare import PreparedVideo, Unusable
 from assay_data.store import FolderStore
+from assay_data.video.isolation import Failure, FailureKind
+from assay_data.video.prepare import PreparedVideo, Unusable
 
 MakeVideo = Callable[..., Path]
 Outcome = PreparedVideo | Unusable | Failure

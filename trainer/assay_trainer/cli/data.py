@@ -113,7 +113,7 @@ def _empty_store(store: "Store", out: str) -> "Store":
 def _build(dataset: "Dataset", store: "Store", report: Path | None, as_json: bool) -> None:
     """Make the dataset; print its counts, and write them to the report with everything dropped."""
     from assay_data.ingest import build_dataset
-    from assay_data.job import num_workers
+    from assay_data.ingest.job import num_workers
     from assay_data.progress import report_progress
 
     what = "rows" if dataset.spec.source.rows else "videos"
@@ -138,8 +138,8 @@ def _source(
     """
     from assay_api import InvalidInput
     from assay_api.dataset import RowsFormat
-    from assay_data.media import local_copy
     from assay_data.sources.files import holds_rows
+    from assay_data.sources.media import local_copy
 
     formats = {found.value.lower(): found.value for found in RowsFormat}
     is_auto = source_format is Format.AUTO
@@ -164,7 +164,7 @@ def build(
     from pydantic import ValidationError
 
     from assay_api import InvalidInput, ResolvedDatasetJob
-    from assay_data.job import run_dataset_job
+    from assay_data.ingest.job import run_dataset_job
 
     try:
         job = ResolvedDatasetJob.model_validate_json(orders.read_text())
@@ -218,9 +218,9 @@ def show(
     from dataclasses import asdict
 
     from assay_api import InvalidInput
-    from assay_data.contact_sheet import choose_clips, draw_contact_sheet, png
     from assay_data.dataset import ClipDataset, verify_dataset
-    from assay_data.overview import open_overview
+    from assay_data.dataset.contact_sheet import choose_clips, draw_contact_sheet, png
+    from assay_data.dataset.overview import open_overview
     from assay_data.store import open_store
     from assay_trainer.cli.overview_text import overview_text
 
@@ -281,9 +281,9 @@ def standardise(
 ) -> None:
     """Write every video as 1024x1024, 5 s, 24 fps, HEVC with 10 bits, without sound."""
     from assay_data.drops import describe_reasons
-    from assay_data.job import num_workers
+    from assay_data.ingest.job import num_workers
     from assay_data.progress import report_progress
-    from assay_data.standardise import Standard, standardise_folder
+    from assay_data.video.standardise import Standard, standardise_folder
 
     standard = Standard(width_pixels, height_pixels, seconds, fps, timeout_seconds)
     # One x265 keeps several cores busy.
@@ -303,7 +303,7 @@ def render(
 ) -> None:
     """Write synthetic videos, in the folders that `ingest` reads."""
     from assay_api import InvalidInput
-    from assay_data.job import num_workers
+    from assay_data.ingest.job import num_workers
     from assay_data.progress import report_progress
     from assay_data.synthetic import write_synthetic
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from assay_data.overview import Dropped, Overview, Spread, frequent_sizes, size_text
+from assay_data.dataset.overview import Dropped, Overview, Spread, frequent_sizes, size_text
 
 _LONGEST_DETAIL = 100
 """Characters of what was wrong with a dropped file."""

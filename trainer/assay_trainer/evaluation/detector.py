@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import AutoProcessor
 
 from assay_api import ThinkingMode
-from assay_data.frames import visual_tokens
+from assay_data.video.frames import visual_tokens
 from assay_trainer.answers import LETTERS, Parsed, parse_answer
 from assay_trainer.chat import detection_prompt
 from assay_trainer.models.published import check_model_folder, model_card

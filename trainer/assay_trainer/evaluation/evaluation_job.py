@@ -12,7 +12,7 @@ from assay_api import (
 from assay_api.digest import evaluation_digest
 from assay_api.layout import accuracy_key
 from assay_data.dataset import ClipDataset, ClipRow
-from assay_data.reader import ClipReader, ReadClip, ReadPlan
+from assay_data.dataset.reader import ClipReader, ReadClip, ReadPlan
 from assay_data.store import open_store
 from assay_trainer.evaluation.detector import Detection, Detector
 from assay_trainer.evaluation.metrics import Answer, summarise

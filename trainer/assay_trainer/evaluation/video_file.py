@@ -6,7 +6,7 @@ import numpy as np
 
 from assay_api import FramePlan, InvalidInput
 from assay_data.dataset import decode_image
-from assay_data.prepare import Unusable, VideoTask, prepare_video
+from assay_data.video.prepare import Unusable, VideoTask, prepare_video
 from assay_trainer.records import Clip
 
 

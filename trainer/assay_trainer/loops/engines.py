@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_api.stage import Lora
 from assay_data.dataset import ClipDataset
-from assay_data.frames import visual_tokens
 from assay_data.store import open_store
+from assay_data.video.frames import visual_tokens
 from assay_trainer.chat import detection_prompt
 from assay_trainer.models.published import check_model_folder, model_folder
 from assay_trainer.rollout.engine_config import EngineConfig

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from assay_api import EngineError, ResolvedStageJob, Split, ThinkingMode
 from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
-from assay_data.order import derived_seed
+from assay_data.dataset.order import derived_seed
 from assay_data.store import open_store
 from assay_trainer.answers import LETTERS, parse_answer
 from assay_trainer.chat import END, detection_prompt

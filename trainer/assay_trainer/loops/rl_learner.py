@@ -3,7 +3,7 @@
 import torch
 
 from assay_api import ResolvedStageJob, Split
-from assay_data.order import derived_seed
+from assay_data.dataset.order import derived_seed
 from assay_trainer.judge import Judge
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.loops.prompts import PromptStream, prompt_item

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from assay_data.order import ShuffledStream
+from assay_data.dataset.order import ShuffledStream
 from assay_trainer.checkpoints import Position
 from assay_trainer.learner.batch import Completion
 from assay_trainer.learner.deepspeed_engine import Update

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_snake
 
 from assay_api import ThinkingMode
 from assay_data.dataset import ClipRow
-from assay_data.order import derived_seed
+from assay_data.dataset.order import derived_seed
 from assay_trainer.judge import Judge, image_urls
 from assay_trainer.records import Frames, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct

@@ -15,10 +15,10 @@ from assay_api import (
     ResolvedStageJob,
     StoreError,
 )
-from assay_data.contact_sheet import choose_clips, draw_contact_sheet, jpeg_within
 from assay_data.dataset import ClipDataset
-from assay_data.overview import open_overview
-from assay_data.selection import evenly_spaced
+from assay_data.dataset.contact_sheet import choose_clips, draw_contact_sheet, jpeg_within
+from assay_data.dataset.overview import open_overview
+from assay_data.dataset.selection import evenly_spaced
 from assay_data.store import Store, open_store
 from assay_trainer.evaluation.summary import from_json
 from assay_trainer.metrics_log import read_metrics, read_progress

@@ -14,7 +14,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from assay_data.overview import frequent_sizes, size_text
+from assay_data.dataset.overview import frequent_sizes, size_text
 from assay_trainer.evaluation.summary import ROWS
 from assay_trainer.report.charts import charts, missing
 from assay_trainer.report.overview import overview_row, results, settings

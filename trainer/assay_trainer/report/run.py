@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from assay_api import Completion, ResolvedEvaluationJob, ResolvedStageJob
-from assay_data.overview import Overview
+from assay_data.dataset.overview import Overview
 from assay_trainer.evaluation.summary import EvaluationResult
 from assay_trainer.metrics_log import Progress
 from assay_trainer.rollout_log import LoggedGroup

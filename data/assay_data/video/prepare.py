@@ -11,15 +11,15 @@ from PIL import Image
 
 from assay_api import FramePlan
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.frames import (
+from assay_data.video.frames import (
     FRAMES_PER_TOKEN_GRID,
     MIN_CLIP_SECONDS,
     choose_size,
     choose_timestamps,
     cut_clips,
 )
-from assay_data.image import is_image, read_image
-from assay_data.video import Frame, Reader, examine, frames_at, read
+from assay_data.video.image import is_image, read_image
+from assay_data.video.reading import Frame, Reader, examine, frames_at, read
 
 JPEG_QUALITY = 95
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {

@@ -10,8 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from assay_api import FramePlan
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.frames import choose_size
-from assay_data.prepare import (
+from assay_data.video.frames import choose_size
+from assay_data.video.prepare import (
     PreparedClip,
     PreparedVideo,
     Unusable,
@@ -19,7 +19,7 @@ from assay_data.prepare import (
     encode_image,
     prepare_video,
 )
-from assay_data.video import Frame
+from assay_data.video.reading import Frame
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Pictures that are taken. Pillow would take some videos for pictures that it cannot decode."""

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from assay_api import InvalidInput
 from assay_api.digest import sha256_of
 from assay_data.dataset import ClipDataset, ClipRow
-from assay_data.order import ShuffledStream
-from assay_data.reader_position import ReaderPosition, together
+from assay_data.dataset.order import ShuffledStream
+from assay_data.dataset.reader_position import ReaderPosition, together
 
 READ_AHEAD_BYTES = 256 * 2**20
 READ_AHEAD_CLIPS = 64

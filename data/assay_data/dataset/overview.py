@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median_low
 
 from assay_data.dataset import ClipDataset, dropped_files, published_bytes
+from assay_data.dataset.rows import UNLABELLED, ClipRow
 from assay_data.drops import Drop
-from assay_data.frames import visual_tokens
-from assay_data.rows import UNLABELLED, ClipRow
 from assay_data.store import Store
+from assay_data.video.frames import visual_tokens
 
 EXAMPLES_OF_A_DROP = 3
 SIZES_SHOWN = 8

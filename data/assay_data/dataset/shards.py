@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assay_data.atomic import replacing, world_errors
-from assay_data.columns import OWN_COLUMNS, SCHEMA, to_row, to_values
+from assay_data.dataset.columns import OWN_COLUMNS, SCHEMA, to_row, to_values
+from assay_data.dataset.rows import ClipRow
 from assay_data.drops import Drop, parse_drops
-from assay_data.rows import ClipRow
 
 __all__ = [
     "Clip",

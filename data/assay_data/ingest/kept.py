@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from assay_api import InvalidInput
 from assay_api.dataset import DatasetSpec, SplitRule
+from assay_data.dataset.rows import ClipRow
 from assay_data.drops import Drop, DropReason, describe_reasons
-from assay_data.gather import Gathered
-from assay_data.rows import ClipRow
+from assay_data.ingest.gather import Gathered
+from assay_data.ingest.split import assign_parts
 from assay_data.sources.polarity import LABELS
-from assay_data.split import assign_parts
 
 NAMED = 3
 """Examples that a message names."""

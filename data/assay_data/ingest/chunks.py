@@ -10,13 +10,13 @@ from pathlib import Path
 
 from assay_api.dataset import DatasetSpec
 from assay_api.digest import sha256_of
+from assay_data.dataset.shards import Clip, write_shard
 from assay_data.drops import Drop, DropReason
-from assay_data.isolation import Failure, FailureKind, IsolatedPool
-from assay_data.items import Item
-from assay_data.prepare import PreparedVideo, Unusable
+from assay_data.ingest.items import Item
 from assay_data.progress import Progress
-from assay_data.row_media import prepare_media
-from assay_data.shards import Clip, write_shard
+from assay_data.video.isolation import Failure, FailureKind, IsolatedPool
+from assay_data.video.prepare import PreparedVideo, Unusable
+from assay_data.video.row_media import prepare_media
 
 _FORMAT = 2
 """Counts changes of what a chunk contains; part of its digest."""

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.video import Frame
+from assay_data.video.reading import Frame
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _SIGNATURE_BYTES = 16

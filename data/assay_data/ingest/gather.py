@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay_api.dataset import DatasetSpec, FolderSource, RowsSource, SplitRule
-from assay_data.archives import extract, is_archive, list_archive, safe_path
 from assay_data.drops import Drop
-from assay_data.items import Item, RowItem, VideoItem
-from assay_data.media import MediaLibrary, Missing, local_copy
-from assay_data.prepare import VideoTask
+from assay_data.ingest.items import Item, RowItem, VideoItem
 from assay_data.progress import Progress
+from assay_data.sources.archives import extract, is_archive, list_archive, safe_path
 from assay_data.sources.folders import read_lessons, scan_folder
+from assay_data.sources.media import MediaLibrary, Missing, local_copy
 from assay_data.sources.scan import FoundRow, scan_rows
 from assay_data.synthetic import rendered_folder
+from assay_data.video.prepare import VideoTask
 
 
 @dataclass(frozen=True, slots=True)

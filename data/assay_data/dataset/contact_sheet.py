@@ -7,8 +7,8 @@ from itertools import pairwise
 from PIL import Image, ImageDraw, ImageFont
 
 from assay_data.dataset import ClipDataset, ClipRow
-from assay_data.order import shuffled_order
-from assay_data.selection import evenly_spaced, in_turn
+from assay_data.dataset.order import shuffled_order
+from assay_data.dataset.selection import evenly_spaced, in_turn
 
 USUAL_CLIPS, MOST_CLIPS = 12, 100
 FRAMES_PER_CLIP = 6

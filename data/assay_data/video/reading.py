@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.timeline import Mark, Timeline
+from assay_data.video.timeline import Mark, Timeline
 
 Frame = NDArray[np.uint8]
 T = TypeVar("T")

@@ -6,8 +6,15 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from assay_api import InvalidInput
-from assay_data.archives import EXTENSIONS, Listing, extract, is_archive, list_archive, safe_path
 from assay_data.drops import Drop, DropReason
+from assay_data.sources.archives import (
+    EXTENSIONS,
+    Listing,
+    extract,
+    is_archive,
+    list_archive,
+    safe_path,
+)
 from assay_data.sources.folders import list_files
 from assay_data.sources.grouping import is_url, url_key
 from assay_data.store import local_path, open_store

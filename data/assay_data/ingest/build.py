@@ -11,15 +11,15 @@ from typing import Any
 from assay_api import Dataset, InvalidInput
 from assay_api.dataset import DatasetSpec
 from assay_data.atomic import world_errors, write_json
-from assay_data.chunks import make_chunks
 from assay_data.dataset import DROPS, INFO
+from assay_data.dataset.rows import UNLABELLED, ClipRow
+from assay_data.dataset.shards import Clip, read_clips, read_drops, read_rows, write_shards
 from assay_data.drops import Drop, count_reasons
-from assay_data.gather import Gathered, gather
-from assay_data.items import Item
-from assay_data.kept import select
+from assay_data.ingest.chunks import make_chunks
+from assay_data.ingest.gather import Gathered, gather
+from assay_data.ingest.items import Item
+from assay_data.ingest.kept import select
 from assay_data.progress import Progress
-from assay_data.rows import UNLABELLED, ClipRow
-from assay_data.shards import Clip, read_clips, read_drops, read_rows, write_shards
 from assay_data.store import Store
 
 VIDEOS_PER_CHUNK = 64

@@ -13,12 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from assay_api import InvalidInput, Split, StoreError
+from assay_data.dataset.pictures import decode_frames, frames_bytes
+from assay_data.dataset.shards import ClipRow, read_images, read_rows
 from assay_data.drops import Drop, parse_drops
-from assay_data.pictures import decode_frames, decode_image, frames_bytes
-from assay_data.shards import ClipRow, read_images, read_rows
 from assay_data.store import MANIFEST, Store
-
-__all__ = ["DROPS", "INFO", "ClipDataset", "ClipRow", "decode_image", "published_bytes"]
 
 INFO = "dataset.json"
 DROPS = "drops.json"

@@ -7,16 +7,16 @@ from typing import Protocol
 
 from assay_api import FramePlan
 from assay_api.stage import BUSTERX_QUESTION
+from assay_data.dataset.rows import IMAGE_MARK, ClipRow, Turn, place_marks
+from assay_data.dataset.shards import Clip
 from assay_data.lessons import Example
-from assay_data.prepare import PreparedClip, PreparedVideo, VideoTask
-from assay_data.row_media import MediaTask, RowMediaTask
-from assay_data.rows import IMAGE_MARK, ClipRow, Turn, place_marks
-from assay_data.shards import Clip
 from assay_data.sources.folders import SourceFile
 from assay_data.sources.grouping import safe_id
 from assay_data.sources.polarity import B_IS_FAKE
 from assay_data.sources.record import part_of
 from assay_data.sources.scan import FoundRow
+from assay_data.video.prepare import PreparedClip, PreparedVideo, VideoTask
+from assay_data.video.row_media import MediaTask, RowMediaTask
 
 DETECTION = "detection"
 """The task of a video out of a folder: is it real or fake?"""

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from assay_data.dataset.rows import ClipRow, Turn
 from assay_data.lessons import Example
-from assay_data.rows import ClipRow, Turn
 
 _EXAMPLE = pa.struct([("task", pa.string()), ("prompt", pa.string()), ("response", pa.string())])
 _TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
