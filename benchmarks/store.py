@@ -106,7 +106,8 @@ def _forget(store: Store, folder: Path, name: str) -> None:
     if name == "put":
         store.delete("")
     if name == "get":
-        # Locks are held for as long as the process lives: what they guard goes, in another place.
+        # This process holds locks in the old place, so the next round has one of its own.
+        shutil.rmtree(os.environ["ASSAY_CACHE"])
         os.environ["ASSAY_CACHE"] = tempfile.mkdtemp(dir=folder)
     if name == "minio_get":
         shutil.rmtree(folder / "theirs")

@@ -9,8 +9,9 @@ from assay_data.ingest.items import Item, RowItem, VideoItem
 from assay_data.progress import Progress
 from assay_data.sources.archives import extract, is_archive, list_archive, safe_path
 from assay_data.sources.folders import read_lessons, scan_folder
-from assay_data.sources.media import MediaLibrary, Missing, local_copy
+from assay_data.sources.media import MediaLibrary, Missing
 from assay_data.sources.scan import FoundRow, scan_rows
+from assay_data.store import local_copy
 from assay_data.synthetic import rendered_folder
 from assay_data.video.prepare import VideoTask
 

@@ -17,7 +17,7 @@ from assay_data.sources.archives import (
 )
 from assay_data.sources.folders import list_files
 from assay_data.sources.grouping import is_url, url_key
-from assay_data.store import local_path, open_store
+from assay_data.store import local_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +136,6 @@ class MediaLibrary:
         key = f"{place.root}\0{status.st_size}\0{status.st_mtime_ns}\0{place.name}"
         suffix = safe_path(place.name).suffix
         return self._work / f"{sha256(key.encode(errors='surrogateescape')).hexdigest()}{suffix}"
-
-
-def local_copy(uri: str) -> Path:
-    """Return the file or folder that a URI means: on this machine, or of a store's tree.
-
-    Raises:
-        InvalidInput: it is no place for files.
-        StoreError: the store holds no published tree there.
-    """
-    if "://" not in uri or uri.startswith("file://"):
-        return local_path(uri)
-    return open_store(uri).fetch("")
 
 
 def _distinct(found: dict[str, Place | Missing]) -> dict[str, Place | Missing]:

@@ -9,6 +9,7 @@ from assay_data.store.connection import connect
 from assay_data.store.folder import FolderStore
 from assay_data.store.interface import Store
 from assay_data.store.s3 import S3Store
+from assay_data.store.trees import MANIFEST
 
 _ALLOWED = "allowed are a path, such as runs/one, file:///absolute/path, and s3://bucket/prefix"
 
@@ -31,6 +32,27 @@ def open_store(url: str) -> Store:
             "hyphens and dots"
         )
     return S3Store(connect(bucket), "").child(unquote(prefix).strip("/"))
+
+
+def local_copy(url: str) -> Path:
+    """Return the file or folder that a URL or a path means, on this machine.
+
+    Of a bucket it is a copy: of a published tree, every file compared with its SHA-256; else of one
+    object, or of all under the prefix.
+
+    Raises:
+        InvalidInput: it is no place for files.
+        StoreError: the bucket holds nothing there, or cannot be read.
+    """
+    if not url.startswith("s3://"):
+        return local_path(url)
+    store = open_store(url)
+    if store.exists(MANIFEST):
+        return store.fetch("")
+    parent, _, name = url.rpartition("/")
+    if parent != "s3:/" and name and open_store(parent).exists(unquote(name)):
+        return open_store(parent).bring(unquote(name))
+    return store.mirror("")
 
 
 def local_path(url: str) -> Path:

@@ -139,7 +139,7 @@ def _source(
     from assay_api import InvalidInput
     from assay_api.dataset import RowsFormat
     from assay_data.sources.files import holds_rows
-    from assay_data.sources.media import local_copy
+    from assay_data.store import local_copy
 
     formats = {found.value.lower(): found.value for found in RowsFormat}
     is_auto = source_format is Format.AUTO

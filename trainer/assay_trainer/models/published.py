@@ -11,7 +11,7 @@ from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model
 from assay_api.stage import Prompt
-from assay_data.store import MANIFEST, open_store
+from assay_data.store import local_copy
 
 RESULT = "model"
 """Folder of the resulting model within a stage's folder."""
@@ -28,8 +28,7 @@ class ModelCard(Model):
 
 def model_folder(uri: str) -> Path:
     """Return a local folder with the model at `uri`: published by a stage, or anybody's."""
-    store = open_store(uri)
-    return store.fetch("") if store.exists(MANIFEST) else store.mirror("")
+    return local_copy(uri)
 
 
 def model_card(folder: Path) -> ModelCard:
