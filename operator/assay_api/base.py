@@ -115,7 +115,7 @@ class ModelSource(OneOf):
     uri: str | None = Field(
         default=None,
         min_length=1,
-        description="Folder or URL (file://, s3://, hf://) of a Hugging Face checkpoint.",
+        description="Folder, file:// or s3:// URL of a Hugging Face checkpoint.",
     )
     from_stage: Name | None = Field(
         default=None, description="Name of the TrainingStage whose result is the model."

@@ -20,7 +20,7 @@ class FolderSource(Model):
     uri: str = Field(
         min_length=1,
         description="Folder or archive (.zip, .7z, .tar, .tar.gz, .tgz) with real/ and fake/, as a "
-        "path or a file:// URL.",
+        "path, a file:// or an s3:// URL.",
     )
     format: SourceFormat = Field(default=SourceFormat.FOLDERS, description="Layout of the source.")
     clip_seconds: float | None = Field(
@@ -66,7 +66,7 @@ class RowsSource(Model):
     uri: str = Field(
         min_length=1,
         description="File (.json, .jsonl, .parquet, or .yaml with `datasets: [{json_path: ...}]`), "
-        "or folder of such files: a path or a file:// URL.",
+        "or folder of such files: a path, a file:// or an s3:// URL.",
     )
     format: RowsFormat = Field(
         default=RowsFormat.AUTO,
