@@ -28,12 +28,16 @@ class ObjectServer:
     port: int = field(default_factory=lambda: free_port())
     access_key: str = field(default_factory=lambda: secrets.token_hex(8))
     secret_key: str = field(default_factory=lambda: secrets.token_hex(16))
+    domain: str = "127.0.0.1"
+    """Its name; buckets are names below it too."""
+    certificates: Path | None = None
+    """Folder with public.crt and private.key: it then speaks TLS (MinIO only)."""
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def endpoint(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificates else 'http'}://{self.domain}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,15 +104,21 @@ class ObjectServer:
         address = f"127.0.0.1:{self.port}"
         if self.kind == "minio":
             console = f"127.0.0.1:{free_port()}"
-            return ["server", "--quiet", "--address", address, "--console-address", console,
+            tls = ["--certs-dir", str(self.certificates)] if self.certificates else []
+            return ["server", "--quiet", *tls, "--address", address, "--console-address", console,
                     str(self.folder)]  # fmt: skip
         return ["--port", address, "posix", str(self.folder)]
 
     def _credentials(self) -> dict[str, str]:
         if self.kind == "minio":
+            domain = {} if self.domain == "127.0.0.1" else {"MINIO_DOMAIN": self.domain}
             return {"MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key,
-                    "MINIO_UPDATE": "off"}  # fmt: skip
+                    "MINIO_UPDATE": "off", **domain}  # fmt: skip
         return {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
+
+    def _answers(self) -> bool:
+        url = f"http://127.0.0.1:{self.port}"
+        return urllib3.request("GET", url, timeout=2, retries=False).status < 500
 
     def _wait(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -117,9 +127,11 @@ class ObjectServer:
             if self._process.poll() is not None:
                 break
             try:
-                if urllib3.request("GET", self.endpoint, timeout=2, retries=False).status < 500:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=2):
+                    pass
+                if self.certificates or self._answers():
                     return
-            except urllib3.exceptions.HTTPError:
+            except (OSError, urllib3.exceptions.HTTPError):
                 pass
             time.sleep(0.05)
         log = self.folder.parent / f"{self.kind}.log"
