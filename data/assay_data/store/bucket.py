@@ -26,7 +26,8 @@ DEADLINE_SECONDS = 300.0
 SHA256_HEADER = "x-amz-meta-sha256"
 MAX_COPY_BYTES = 5 * 2**30
 """Larger objects are copied in parts."""
-_TRIES_IF_DAMAGED = 3
+_TRIES_IF_DAMAGED = 2
+"""After the first."""
 _LOG = logging.getLogger(__name__)
 
 _TRANSIENT = frozenset(
@@ -62,6 +63,10 @@ _ADVICE = {
 
 class Damaged(Exception):
     """What came was not what was sent; asked again it may be right."""
+
+
+_FAILURES = (MinioException, urllib3.exceptions.HTTPError, ConnectionError, ParseError, Damaged)
+"""What an operation on a bucket raises, for a moment or for good."""
 
 
 class Client(Minio):
@@ -188,13 +193,7 @@ class Bucket:
             FileNotFoundError: there is no such object.
         """
         try:
-            return tenacity.Retrying(
-                retry=tenacity.retry_if_exception(is_transient),
-                wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-                stop=_enough,
-                before_sleep=lambda state: self._log_retry(doing, key, state),
-                reraise=True,
-            )(operation)
+            return self._try(doing, key, operation)
         except S3Error as error:
             if error.code == "NoSuchKey":
                 place = f"s3://{self.name}/{key}"
@@ -202,14 +201,35 @@ class Bucket:
             raise self.problem(doing, key, _advice(error.code, error.message)) from error
         except Damaged as error:
             raise self.problem(doing, key, f"{error}; write it again") from error
-        except (MinioException, urllib3.exceptions.HTTPError, ConnectionError, ParseError) as error:
+        except _FAILURES as error:
             why = f"{error}; it was tried for {_deadline_seconds():g} s: look at the server"
             raise self.problem(doing, key, f"{why}, then run it again") from error
 
-    def _log_retry(self, doing: str, key: str, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def _try(self, doing: str, key: str, operation: Callable[[], T]) -> T:
+        """Try once, which mostly does, and only then with all that it takes to try again."""
+        try:
+            return operation()
+        except _FAILURES as error:
+            if not is_transient(error):
+                raise
+            first = error
+        self._log_retry(doing, key, first)
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            stop=_enough,
+            before_sleep=lambda state: self._log_retry(doing, key, _failure(state)),
+            reraise=True,
+        )(operation)
+
+    def _log_retry(self, doing: str, key: str, error: BaseException | None) -> None:
         why = f"{error}; trying again until {_deadline_seconds():g} s have passed"
         _LOG.warning("%s", self.problem(doing, key, why))
+
+
+def _failure(state: tenacity.RetryCallState) -> BaseException | None:
+    """Return what the last try raised."""
+    return state.outcome.exception() if state.outcome else None
 
 
 def _advice(code: str | None, message: str | None) -> str:
@@ -234,9 +254,7 @@ def is_transient(error: BaseException) -> bool:
 
 def _enough(state: tenacity.RetryCallState) -> bool:
     """Tell whether to give up."""
-    error = state.outcome.exception() if state.outcome else None
-    tries = state.attempt_number
-    if isinstance(error, Damaged) and tries >= _TRIES_IF_DAMAGED:
+    if isinstance(_failure(state), Damaged) and state.attempt_number >= _TRIES_IF_DAMAGED:
         return True
     return (state.seconds_since_start or 0) >= _deadline_seconds()
 

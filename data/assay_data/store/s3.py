@@ -352,13 +352,15 @@ class S3Store:
         self, names: Iterable[str], folder: Path, sha256: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         """Write keys into a folder, each compared with its SHA-256 if that is given."""
+        places = {name: folder.joinpath(*check_key(name)) for name in names}
+        for parent in {place.parent for place in places.values()}:
+            parent.mkdir(parents=True, exist_ok=True)
 
         def get(name: str) -> None:
-            path = folder.joinpath(*check_key(name))
-            with world_errors(path, f"{self.url} is damaged"):
-                transfer.download(self._bucket, self._name(name), path, sha256.get(name))
+            with world_errors(places[name], f"{self.url} is damaged"):
+                transfer.receive(self._bucket, self._name(name), places[name], sha256.get(name))
 
-        _each(get, names)
+        _each(get, places)
 
     def _collect(self) -> Sequence[str]:
         """Remove what an unfinished publication left here; return the keys that went."""

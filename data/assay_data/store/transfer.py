@@ -82,7 +82,7 @@ def read_bytes(bucket: Bucket, key: str) -> tuple[bytes, str]:
     return bucket.patiently("read", key, receive)
 
 
-def download(bucket: Bucket, key: str, path: Path, expected_sha256: str | None = None) -> None:
+def download(bucket: Bucket, key: str, path: Path) -> None:
     """Write an object into a file that appears whole, checked, or not at all.
 
     Raises:
@@ -91,7 +91,12 @@ def download(bucket: Bucket, key: str, path: Path, expected_sha256: str | None =
         OSError: the file cannot be written.
     """
     with replacing(path, durable=False) as temporary:
-        bucket.patiently("read", key, lambda: _receive(bucket, key, temporary, expected_sha256))
+        receive(bucket, key, temporary)
+
+
+def receive(bucket: Bucket, key: str, path: Path, expected_sha256: str | None = None) -> None:
+    """Write an object into a file that nobody looks at yet; raises as `download` does."""
+    bucket.patiently("read", key, lambda: _receive(bucket, key, path, expected_sha256))
 
 
 def open_stream(bucket: Bucket, key: str) -> BinaryIO:
@@ -175,7 +180,7 @@ def part_bytes(size_bytes: int) -> int:
 
 def _receive(bucket: Bucket, key: str, path: Path, expected_sha256: str | None) -> None:
     """Write an object into a file, in order if it is small, else by ranges side by side."""
-    with closing(bucket.client.get_object(bucket.name, key)) as response, path.open("r+b") as file:
+    with closing(bucket.client.get_object(bucket.name, key)) as response, path.open("w+b") as file:
         size = int(response.headers["content-length"])
         sha256 = hashlib.sha256()
         if size <= PART_BYTES:
