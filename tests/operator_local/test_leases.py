@@ -15,8 +15,8 @@ from assay_operator.local.leases import lease
 
 CLIPS = ResourceId("Dataset", "clips")
 STAGE = ResourceId("TrainingStage", "foundation")
-HERE = Holder(7, "here", "assay run -f a.yaml", "2026-01-01T00:00:00+00:00")
-THERE = Holder(9, "there", "assay run -f b.yaml", "2026-01-01T00:00:01+00:00")
+HERE = Holder(7, "here", "assay run -f a.yaml", "2026-01-01T00:00:00+00:00", "boot 1")
+THERE = Holder(9, "there", "assay run -f b.yaml", "2026-01-01T00:00:01+00:00", "boot 2")
 FAST = {"renew_seconds": 0.05, "dead_after_seconds": 0.5}
 
 
@@ -54,14 +54,21 @@ def test_the_lease_of_a_machine_that_died_is_taken_over(store: FolderStore) -> N
 
 
 def test_the_lease_of_a_dead_run_of_this_machine_is_taken_over_at_once(store: FolderStore) -> None:
-    earlier = replace(HERE, pid=5)
+    earlier = replace(HERE, pid=2**30)
     store.write("locks/dataset-clips.json", json.dumps({**asdict(earlier), "renewed": 0}).encode())
     with lease(store, [CLIPS], HERE, renew_seconds=0.05, dead_after_seconds=3600):
         assert json.loads(store.read("locks/dataset-clips.json"))["pid"] == 7
 
 
+def test_a_living_process_of_the_same_name_of_machine_is_not_robbed(store: FolderStore) -> None:
+    with lease(store, [CLIPS], replace(HERE, machine="boot 2"), **FAST):
+        with pytest.raises(StoreError, match="is being worked on"):
+            with lease(store, [CLIPS], HERE, **FAST):
+                pass
+
+
 def test_who_lost_a_lease_is_told_and_leaves_the_new_holder_alone(store: FolderStore) -> None:
-    theirs = b'{"pid": 9, "host": "there", "command": "c", "started": "s"}'
+    theirs = json.dumps(asdict(THERE)).encode()
     with pytest.raises(StoreError, match="was taken over; this run stops"):
         with lease(store, [CLIPS], HERE, **FAST) as held:
             store.write("locks/dataset-clips.json", theirs)

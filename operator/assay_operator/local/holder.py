@@ -5,6 +5,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,28 @@ class Holder:
     """How it was started."""
     started: str
     """When, in UTC."""
+    machine: str = ""
+    """The boot of the machine and the container that `pid` is a number of."""
 
     def __str__(self) -> str:
         """Return who it is, for people."""
         return f"process {self.pid} on {self.host}, started {self.started} as: {self.command}"
 
+    def died_on(self, machine: str) -> bool:
+        """Tell whether it was on this machine and is there no more."""
+        return bool(machine) and self.machine == machine and not Path(f"/proc/{self.pid}").exists()
+
 
 def this_run() -> Holder:
     """Return who this process is."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return Holder(os.getpid(), socket.gethostname(), " ".join(sys.argv), started)
+    return Holder(os.getpid(), socket.gethostname(), " ".join(sys.argv), started, this_machine())
+
+
+def this_machine() -> str:
+    """Return what all processes share among which a process number is unique, until a reboot."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""

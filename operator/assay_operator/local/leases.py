@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
@@ -52,7 +52,7 @@ def lease(
     renew_seconds: float = RENEW_SECONDS,
     dead_after_seconds: float = DEAD_AFTER_SECONDS,
 ) -> Iterator[Leases]:
-    """Hold leases of the resources; a context. The caller holds this machine's locks of them.
+    """Hold leases of the resources; a context.
 
     Raises:
         StoreError: another run holds one and renews it, or the store cannot be written.
@@ -96,9 +96,9 @@ def _take(
 
 
 def _is_held(store: LocalStore, key: str, found: bytes, own: Holder, dead_after: float) -> bool:
-    """Tell whether who wrote a lease renews it. On this machine, whose locks we have, nobody."""
+    """Tell whether who wrote a lease renews it; a dead process of this machine surely does not."""
     holder = _holder(found)
-    if holder is None or holder.host == own.host:
+    if holder is None or holder.died_on(own.machine):
         return False
     until = time.monotonic() + dead_after
     while time.monotonic() < until:
@@ -143,6 +143,6 @@ def _holder(content: bytes) -> Holder | None:
     """Return who wrote a lease; None when it was given up."""
     try:
         told = json.loads(content)
-        return Holder(**{name: told[name] for name in ("pid", "host", "command", "started")})
+        return Holder(**{field.name: told[field.name] for field in fields(Holder)})
     except (ValueError, KeyError, TypeError):
         return None

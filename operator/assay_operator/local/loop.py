@@ -27,6 +27,8 @@ from assay_operator.policies.serving import has_unfinished_consumer
 from assay_operator.reconcile import reconcile
 
 LOOK_EVERY_SECONDS = 0.3
+LOOK_AT_BUCKET_EVERY_SECONDS = 2.0
+"""Each look asks a server once for every unfinished resource."""
 
 
 class Reporter(Protocol):
@@ -119,7 +121,10 @@ def run_resources(
             _refuse(world.look())
             interrupted = False
             try:
-                _until_settled(world, wanted, reporter, leases)
+                pause = (
+                    LOOK_EVERY_SECONDS if store.on_this_machine else LOOK_AT_BUCKET_EVERY_SECONDS
+                )
+                _until_settled(world, wanted, reporter, leases, pause)
             except KeyboardInterrupt:
                 interrupted = True
                 processes.stop_all()
@@ -137,7 +142,11 @@ def _refuse(observed: Observed) -> None:
 
 
 def _until_settled(
-    world: World, wanted: Sequence[Resource], reporter: Reporter, leases: Leases
+    world: World,
+    wanted: Sequence[Resource],
+    reporter: Reporter,
+    leases: Leases,
+    pause_seconds: float,
 ) -> None:
     before = world.look()
     while True:
@@ -158,7 +167,7 @@ def _until_settled(
             return
         reporter.progress(observed, world.progress(observed))
         before = observed
-        time.sleep(LOOK_EVERY_SECONDS)
+        time.sleep(pause_seconds)
 
 
 def newly_ended(before: Observed, now: Observed) -> list[tuple[ResourceId, Attempt]]:
