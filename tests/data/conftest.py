@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from made_clips import clip_row
 
 from assay_api import Dataset
 from assay_data.dataset.shards import ClipRow, write_shard
@@ -63,27 +64,6 @@ def dataset() -> Callable[..., Dataset]:
         return Dataset.model_validate({"metadata": {"name": "videos"}, "spec": spec})
 
     return make
-
-
-def clip_row(name: str, **changes: object) -> ClipRow:
-    """A row of a clip of two frames of 56x28 pixels."""
-    values: dict[str, object] = {
-        "row_id": f"{name}-0",
-        "video_id": name,
-        "label": "real",
-        "generator": "real",
-        "split": "Train",
-        "source": f"real/{name}.mp4",
-        "source_sha256": "0" * 64,
-        "start_seconds": 0.0,
-        "end_seconds": 5.0,
-        "sampled_fps": 4.0,
-        "timestamps_seconds": (0.0, 0.25),
-        "width": 56,
-        "height": 28,
-        "examples": (),
-    }
-    return ClipRow(**(values | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

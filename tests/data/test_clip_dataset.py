@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from made_clips import clip_row
 from PIL import Image
 
 from assay_api import InvalidInput, Split, StoreError
@@ -13,25 +14,11 @@ from assay_data.lessons import Example
 from assay_data.store import FolderStore
 from assay_data.video.prepare import encode_jpeg
 
+EXAMPLE = Example("Judge", "a <b>", "0.3")
+
 
 def row(name: str, **changes: object) -> ClipRow:
-    values: dict[str, object] = {
-        "row_id": f"{name}-0",
-        "video_id": name,
-        "label": "real",
-        "generator": "real",
-        "split": "Train",
-        "source": f"real/{name}.mp4",
-        "source_sha256": "0" * 64,
-        "start_seconds": 0.0,
-        "end_seconds": 5.0,
-        "sampled_fps": 4.0,
-        "timestamps_seconds": (0.0, 0.25),
-        "width": 56,
-        "height": 28,
-        "examples": (Example("Judge", "a <b>", "0.3"),),
-    }
-    return ClipRow(**(values | changes))  # type: ignore[arg-type]
+    return clip_row(name, **({"examples": (EXAMPLE,)} | changes))
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-import json
+"""What a store in a folder promises beside what every store does."""
+
 import multiprocessing
 import os
 import resource
@@ -27,35 +28,6 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def test_what_is_written_is_read_listed_and_deleted(store: FolderStore) -> None:
-    store.write("x/one", b"1")
-    store.write("x/two", b"2")
-    store.write("x/one", b"uno")
-
-    assert store.read("x/one") == b"uno"
-    assert store.list() == ["x/one", "x/two"]
-    assert store.child("x").list() == ["one", "two"]
-    assert open_store(store.url).read("x/two") == b"2"
-    store.delete("x/one")
-    store.delete("x/one")
-    assert not store.exists("x/one")
-    store.delete("x")
-    assert store.list() == []
-
-
-def test_a_missing_key_is_named(store: FolderStore) -> None:
-    with pytest.raises(StoreError, match=r"cannot read 'a/b'.*there is no"):
-        store.read("a/b")
-
-
-@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../../x", ".assay-work/x", "a\0b"])
-def test_keys_that_leave_the_store_are_refused(store: FolderStore, key: str) -> None:
-    with pytest.raises(ValueError, match="key"):
-        store.write(key, b"")
-    with pytest.raises(ValueError, match="key"):
-        store.delete(key)
-
-
 @pytest.mark.parametrize("url", ["gs://bucket/x", "file://host/x", "", "http://x"])
 def test_other_urls_are_refused_with_those_allowed(url: str) -> None:
     with pytest.raises(InvalidInput, match="allowed are a path"):
@@ -68,27 +40,6 @@ def test_a_url_leads_back_to_its_folder(name: str) -> None:
     folder = Path("/data") / f"x{name}"
 
     assert local_path(FolderStore(folder).url) == folder
-
-
-def test_a_published_tree_has_sizes_and_digests(store: FolderStore, tree: Path) -> None:
-    digest = store.publish(tree, "out")
-
-    manifest = json.loads(store.read("out/manifest.json"))
-    assert manifest["files"]["a.bin"] == {
-        "size_bytes": 5,
-        "sha256": "8ed3f6ad685b959ead7022518e1af76cd816f8e8ec7ccdda1ed4018e8f2223f8",
-    }
-    assert store.digest("out") == digest
-    assert (store.fetch("out") / "deep" / ".metadata").read_bytes() == b"beta"
-    store.verify("out")
-
-
-def test_a_tree_without_manifest_is_not_there(store: FolderStore, tree: Path) -> None:
-    store.publish(tree, "out")
-    store.delete("out/manifest.json")
-
-    with pytest.raises(StoreError, match="holds nothing finished"):
-        store.fetch("out")
 
 
 def test_changed_files_are_noticed(store: FolderStore, tree: Path) -> None:
@@ -105,18 +56,6 @@ def test_changed_files_are_noticed(store: FolderStore, tree: Path) -> None:
     store.path("out/a.bin").unlink()
     with pytest.raises(StoreError, match=r"a\.bin"):
         store.fetch("out")
-
-
-def test_publishing_again_replaces_its_own_files_and_no_others(
-    store: FolderStore, tree: Path
-) -> None:
-    store.write("mine.txt", b"kept")
-    store.publish(tree, "")
-    (tree / "a.bin").rename(tree / "b.bin")
-
-    store.publish(tree, "")
-
-    assert store.list() == ["b.bin", "deep/.metadata", "manifest.json", "mine.txt"]
 
 
 def _publish_and_die(root: Path, tree: Path) -> None:

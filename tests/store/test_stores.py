@@ -19,6 +19,7 @@ def tree(tmp_path: Path) -> Path:
     (root / "a.bin").write_bytes(b"alpha")
     (root / "empty").write_bytes(b"")
     (root / "deep" / "with space, ümlaut & +%.txt").write_bytes(b"beta")
+    (root / "deep" / ".metadata").write_bytes(b"gamma")
     return root
 
 
@@ -114,7 +115,7 @@ def test_a_published_tree_has_sizes_and_digests(store: Store, tree: Path, tmp_pa
     digest = store.publish(tree, "out")
     files = json.loads(store.read(f"out/{MANIFEST}"))["files"]
     assert files["a.bin"] == {"size_bytes": 5, "sha256": hashlib.sha256(b"alpha").hexdigest()}
-    assert len(files) == 3
+    assert len(files) == 4
     copy = store.fetch("out")
     for name in files:
         assert (copy / name).read_bytes() == (tree / name).read_bytes()
@@ -154,13 +155,24 @@ def test_a_new_publication_replaces_the_old_one_and_leaves_other_files(
     assert sorted(p.name for p in store.fetch("out").iterdir() if p.suffix == ".bin") == ["b.bin"]
 
 
+def test_a_tree_may_be_the_whole_store(store: Store, tree: Path) -> None:
+    store.write("mine.txt", b"kept")
+    store.publish(tree, "")
+    (tree / "a.bin").rename(tree / "b.bin")
+    store.publish(tree, "")
+    assert sorted(set(store.list()) - {MANIFEST}) == sorted(
+        ["mine.txt", "b.bin", "empty", "deep/.metadata", "deep/with space, ümlaut & +%.txt"]
+    )
+
+
 def test_what_an_unfinished_publication_left_is_collected(store: Store, tree: Path) -> None:
     store.publish(tree, "whole")
     store.publish(tree, "half")
     leave_unfinished(store, "half", tree)
     assert store.collect_garbage(older_than_seconds=3600) == []
     gone = store.collect_garbage(older_than_seconds=-60)
-    assert gone == ["half/a.bin", "half/deep/with space, ümlaut & +%.txt", "half/empty"]
+    names = ["a.bin", "deep/.metadata", "deep/with space, ümlaut & +%.txt", "empty"]
+    assert gone == [f"half/{name}" for name in names]
     assert [key for key in store.list() if key.startswith("half")] == []
     store.verify("whole")
     assert store.collect_garbage(older_than_seconds=-60) == []
