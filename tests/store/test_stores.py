@@ -133,6 +133,17 @@ def test_a_tree_without_manifest_is_not_there(store: Store, tree: Path) -> None:
             use("out")
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [b"", b"[]", b'{"files": {"a": {}}}', b'{"files": {"../a": {"size_bytes": 1, "sha256": "0"}}}'],
+)
+def test_a_manifest_that_is_none_is_named(store: Store, manifest: bytes) -> None:
+    store.write(f"out/{MANIFEST}", manifest)
+    for use in (store.fetch, store.digest, store.verify):
+        with pytest.raises(StoreError, match=rf"out/{MANIFEST} is damaged .*: delete the folder"):
+            use("out")
+
+
 def test_a_file_that_changed_under_its_manifest_is_noticed(store: Store, tree: Path) -> None:
     store.publish(tree, "out")
     store.write("out/a.bin", b"ALPHA")

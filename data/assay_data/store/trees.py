@@ -22,6 +22,7 @@ Entry = dict[str, int | str]
 Files = dict[str, Entry]
 """The files of a tree, by their path in it."""
 
+_ENTRY = ("size_bytes", "sha256")
 _BLOCK_BYTES = 2**20
 
 
@@ -62,15 +63,16 @@ def files_in(manifest: bytes) -> Files:
     """Return the files that a manifest lists.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or names a file outside of its tree.
     """
     try:
-        files: Files = json.loads(manifest)["files"]
-        return {
-            name: {k: entry[k] for k in ("size_bytes", "sha256")} for name, entry in files.items()
-        }
+        files = json.loads(manifest)["files"]
+        found = {name: {key: entry[key] for key in _ENTRY} for name, entry in files.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not a manifest: {error!r}") from error
+    for name in found:
+        check_key(name)
+    return found
 
 
 def listed(manifest: bytes | None, journal: bytes | None) -> set[str]:
