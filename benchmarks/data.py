@@ -1,4 +1,4 @@
-"""The data plane against the libraries it stands on: `python benchmarks/data.py decode`.
+"""The data plane against the libraries it stands on: `python benchmarks/data.py decode | store`.
 
 `decode` takes the frames of a plan out of videos: by the project's reader, by decord alone and by
 torchcodec alone, one process each and then several, ours with its limits on time and memory. It
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from store import add_store
 
 from assay_api import FramePlan, InvalidInput
 from assay_data.sources.folders import VIDEO_EXTENSIONS
@@ -46,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(required=True)
     add_decode(kinds)
+    add_store(kinds)
     arguments = parser.parse_args()
     run: Callable[[argparse.Namespace], int] = arguments.run
     return run(arguments)
