@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay_api import StoreError
-from assay_data.store import MANIFEST, Store, open_store
+from assay_data.store import MANIFEST, Store, many, open_store
 from assay_data.store.trees import JOURNAL
 
 
@@ -209,3 +209,18 @@ def test_the_work_folder_outlives_the_process_and_is_no_part_of_the_store(store:
     again.clear_work_folder()
     again.clear_work_folder()
     assert list(store.work_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("store", ["minio"], indirect=True)
+def test_people_are_told_how_far_a_large_tree_is(
+    store: Store, tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.publish(tree, "small")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(many, "SHOWN_BYTES", 1)
+    store.publish(tree, "large")
+    assert f"4 of 4 files to {store.url}/large" in capsys.readouterr().err
+    store.fetch("large")
+    assert f"4 of 4 files of {store.url}/large" in capsys.readouterr().err
+    store.fetch("small")
+    assert capsys.readouterr().err == "", "the same tree is on this machine already"

@@ -7,6 +7,7 @@
     connection.py  where the server is and who we are
     bucket.py      a bucket's objects, what its errors mean, when to try again
     transfer.py    a file up and down, in parts, every byte checked
+    many.py        many files at the same time
     trees.py       what a published tree is: its manifest, its digest
     tree_cache.py  trees of a bucket on this machine's disk
 

@@ -1,13 +1,12 @@
 """A store in a bucket: MinIO, or anything else that speaks S3."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 from urllib.parse import quote
 
 from assay_api.digest import canonical_json, sha256_of
@@ -15,6 +14,7 @@ from assay_api.errors import StoreError
 from assay_data.atomic import RESERVED, remove_folder, world_errors
 from assay_data.store import transfer
 from assay_data.store.bucket import Bucket
+from assay_data.store.many import each, shown, sizes_of
 from assay_data.store.tree_cache import cache_folder, cached_tree
 from assay_data.store.trees import (
     JOURNAL,
@@ -30,12 +30,6 @@ from assay_data.store.trees import (
     tree_digest,
     tree_files,
 )
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-FILES_AT_ONCE = 8
-"""Files of a tree that are on their way at the same time."""
 
 
 class S3Store:
@@ -194,7 +188,7 @@ class S3Store:
         """
         target, sources = self.child(prefix), local_files(tree)
         with world_errors(tree, f"cannot publish to {target.url}; nothing was published"):
-            files: Files = dict(zip(sources, _each(describe, sources.values()), strict=True))
+            files: Files = dict(zip(sources, each(describe, sources.values()), strict=True))
         earlier = target._listed() - set(files)
         target._write(JOURNAL, canonical_json(sorted(earlier | set(files))).encode())
         target._remove([MANIFEST, *earlier])
@@ -204,7 +198,7 @@ class S3Store:
             if not (there.get(name) == files[name]["size_bytes"] and target._has(name, files)):
                 transfer.upload(self._bucket, target._name(name), sources[name], files[name])
 
-        _each(send, files)
+        each(send, files, shown(f"files to {target.url}", sizes_of(files).values()))
         target._write(MANIFEST, canonical_json({"files": files}).encode() + b"\n")
         target._remove([JOURNAL])
         return tree_digest(files)
@@ -218,10 +212,12 @@ class S3Store:
             StoreError: the tree was never published entirely, or a file is missing or was changed.
         """
         target, files = self.child(prefix), tree_files(self, prefix)
-        size = sum(int(entry["size_bytes"]) for entry in files.values())
         sha256 = {name: str(entry["sha256"]) for name, entry in files.items()}
+        sizes = sizes_of(files)
         return cached_tree(
-            tree_digest(files), size, lambda folder: target._download(files, folder, sha256)
+            tree_digest(files),
+            sum(sizes.values()),
+            lambda folder: target._download(sizes, folder, sha256),
         )
 
     def mirror(self, prefix: str) -> Path:
@@ -231,14 +227,15 @@ class S3Store:
             StoreError: there is none, or it cannot be read.
         """
         target = self.child(prefix)
-        found = {name: told for name, told in self._bucket.list(target._folder("")).items()}
+        found = self._bucket.list(target._folder(""))
         if not found:
             raise StoreError(f"{target.url} holds nothing: correct the address")
         start = len(target._folder(""))
-        names = [name[start:] for name in found]
+        sizes = {name[start:]: told.size_bytes for name, told in found.items()}
         digest = sha256_of([self._bucket.endpoint, {n: o.etag for n, o in found.items()}])
-        size = sum(told.size_bytes for told in found.values())
-        return cached_tree(digest, size, lambda folder: target._download(names, folder))
+        return cached_tree(
+            digest, sum(sizes.values()), lambda folder: target._download(sizes, folder)
+        )
 
     def verify(self, prefix: str) -> None:
         """Compare every file of a published tree, as the server has it, with its SHA-256.
@@ -254,7 +251,7 @@ class S3Store:
             if found != files[name]["sha256"]:
                 raise changed(f"{target.url}/{name}", f"SHA-256 {found}", files[name]["sha256"])
 
-        _each(check, files)
+        each(check, files, shown(f"files of {target.url}", sizes_of(files).values()))
 
     def digest(self, prefix: str) -> str:
         """Return the digest of a published tree.
@@ -349,10 +346,13 @@ class S3Store:
             return None
 
     def _download(
-        self, names: Iterable[str], folder: Path, sha256: Mapping[str, str] = MappingProxyType({})
+        self,
+        sizes: Mapping[str, int],
+        folder: Path,
+        sha256: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Write keys into a folder, each compared with its SHA-256 if that is given."""
-        places = {name: folder.joinpath(*check_key(name)) for name in names}
+        places = {name: folder.joinpath(*check_key(name)) for name in sizes}
         for parent in {place.parent for place in places.values()}:
             parent.mkdir(parents=True, exist_ok=True)
 
@@ -360,7 +360,7 @@ class S3Store:
             with world_errors(places[name], f"{self.url} is damaged"):
                 transfer.receive(self._bucket, self._name(name), places[name], sha256.get(name))
 
-        _each(get, places)
+        each(get, places, shown(f"files of {self.url}", sizes.values()))
 
     def _collect(self) -> Sequence[str]:
         """Remove what an unfinished publication left here; return the keys that went."""
@@ -371,14 +371,3 @@ class S3Store:
         gone = sorted(doomed & set(self._sizes("")))
         self._remove([*gone, JOURNAL])
         return gone
-
-
-def _each(act: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return the results, in order, of acting on several items at the same time."""
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        futures = [pool.submit(act, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            # After a failure the rest is not begun.
-            pool.shutdown(cancel_futures=True)
