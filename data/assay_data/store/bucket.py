@@ -202,7 +202,7 @@ class Bucket:
         except Damaged as error:
             raise self.problem(doing, key, f"{error}; write it again") from error
         except _FAILURES as error:
-            why = f"{error}; it was tried for {_deadline_seconds():g} s: look at the server"
+            why = f"{_cause(error)}; it was tried for {_deadline_seconds():g} s: look at the server"
             raise self.problem(doing, key, f"{why}, then run it again") from error
 
     def _try(self, doing: str, key: str, operation: Callable[[], T]) -> T:
@@ -223,8 +223,16 @@ class Bucket:
         )(operation)
 
     def _log_retry(self, doing: str, key: str, error: BaseException | None) -> None:
-        why = f"{error}; trying again until {_deadline_seconds():g} s have passed"
+        why = f"{_cause(error)}; trying again until {_deadline_seconds():g} s have passed"
         _LOG.warning("%s", self.problem(doing, key, why))
+
+
+def _cause(error: BaseException | None) -> str:
+    """Return what went wrong, without the request that urllib3 puts around it."""
+    if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+        # It begins with the connection, which the message names already.
+        return str(error.reason).partition("): ")[2] or str(error.reason)
+    return str(error)
 
 
 def _failure(state: tenacity.RetryCallState) -> BaseException | None:
