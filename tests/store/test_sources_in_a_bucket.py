@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from assay_api import StoreError
 from assay_data.store import local_copy, open_store
+from assay_data.store.connection import connect
 from assay_trainer.cli.data import data_app
 
 
@@ -45,5 +46,10 @@ def test_a_copy_of_a_bucket_is_of_a_tree_an_object_or_a_prefix(bucket: str, tmp_
     assert (local_copy(f"{bucket}/model") / "weights").read_bytes() == b"w"
     store.write("rows/a b.jsonl", b"{1}")
     assert (local_copy(f"{bucket}/rows") / "a b.jsonl").read_bytes() == b"{1}"
+    # What a publication that was killed leaves is not taken for a folder of anybody's.
+    place = connect(bucket.removeprefix("s3://"))
+    place.client.put_if(place.name, "rows/.assay-publishing.json", b"[]", {})
+    with pytest.raises(StoreError, match="under way or was interrupted"):
+        local_copy(f"{bucket}/rows")
     with pytest.raises(StoreError, match="holds nothing: correct the address"):
         local_copy(f"{bucket}/nowhere")

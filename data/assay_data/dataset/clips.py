@@ -17,6 +17,7 @@ from assay_data.dataset.pictures import decode_frames, frames_bytes
 from assay_data.dataset.shards import ClipRow, read_images, read_rows
 from assay_data.drops import Drop, parse_drops
 from assay_data.store import MANIFEST, Store
+from assay_data.store.trees import sizes_of, tree_files
 
 INFO = "dataset.json"
 DROPS = "drops.json"
@@ -145,8 +146,7 @@ def dropped_files(store: Store) -> tuple[Drop, ...]:
 def published_bytes(store: Store) -> int:
     """Return the size of all files of the dataset in a store."""
     with _damage_named(f"{store.url}/{MANIFEST}"):
-        files = json.loads(store.read(MANIFEST))["files"]
-        return sum(int(entry["size_bytes"]) for entry in files.values())
+        return sum(sizes_of(tree_files(store, "")).values())
 
 
 def verify_dataset(store: Store) -> None:
@@ -164,7 +164,7 @@ def _read_json(store: Store, name: str) -> Any:
     """Return the content of one of the dataset's own files, which must be as it was published."""
     with _damage_named(f"{store.url}/{name}"):
         data = store.read(name)
-        entry = json.loads(store.read(MANIFEST))["files"].get(name)
+        entry = tree_files(store, "").get(name)
         if entry is None or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise ValueError(f"it is not the file that {MANIFEST} tells of")
         return json.loads(data)

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from assay_data.progress import Progress, report_progress
-from assay_data.store.trees import Files
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,11 +18,6 @@ SHOWN_BYTES = 256 * 2**20
 def shown(what: str, sizes_bytes: Iterable[int]) -> Progress | None:
     """Return what tells people how far a tree is; None for a small one."""
     return report_progress(what) if sum(sizes_bytes) >= SHOWN_BYTES else None
-
-
-def sizes_of(files: Files) -> dict[str, int]:
-    """Return the bytes of each file of a manifest."""
-    return {name: int(entry["size_bytes"]) for name, entry in files.items()}
 
 
 def each(

@@ -5,10 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from assay_api.errors import InvalidInput
-from assay_data.store.connection import connect
 from assay_data.store.folder import FolderStore
 from assay_data.store.interface import Store
-from assay_data.store.s3 import S3Store
 from assay_data.store.trees import MANIFEST
 
 _ALLOWED = "allowed are a path, such as runs/one, file:///absolute/path, and s3://bucket/prefix"
@@ -31,6 +29,10 @@ def open_store(url: str) -> Store:
             f"{url!r} names no bucket: a bucket's name has 3 to 63 lower-case letters, digits, "
             "hyphens and dots"
         )
+    # Not for a store in a folder, which most processes open: it takes longer than all else here.
+    from assay_data.store.connection import connect
+    from assay_data.store.s3 import S3Store
+
     return S3Store(connect(bucket), "").child(unquote(prefix).strip("/"))
 
 

@@ -14,7 +14,7 @@ from assay_api.errors import StoreError
 from assay_data.atomic import RESERVED, remove_folder, world_errors
 from assay_data.store import transfer
 from assay_data.store.bucket import Bucket
-from assay_data.store.many import each, shown, sizes_of
+from assay_data.store.many import each, shown
 from assay_data.store.tree_cache import cache_folder, cached_tree
 from assay_data.store.trees import (
     JOURNAL,
@@ -27,6 +27,7 @@ from assay_data.store.trees import (
     listed,
     local_files,
     sha256_of_stream,
+    sizes_of,
     tree_digest,
     tree_files,
 )
@@ -224,13 +225,18 @@ class S3Store:
         """Return a local copy of all files under the prefix, such as a model from elsewhere.
 
         Raises:
-            StoreError: there is none, or it cannot be read.
+            StoreError: there is none, it is a tree that is not published yet, or it cannot be read.
         """
         target = self.child(prefix)
         found = self._bucket.list(target._folder(""))
         if not found:
             raise StoreError(f"{target.url} holds nothing: correct the address")
         start = len(target._folder(""))
+        if any(name.endswith(JOURNAL) for name in found):
+            raise StoreError(
+                f"{target.url} holds nothing finished: a publication is under way or was "
+                "interrupted; run what makes it again"
+            )
         sizes = {name[start:]: told.size_bytes for name, told in found.items()}
         digest = sha256_of([self._bucket.endpoint, {n: o.etag for n, o in found.items()}])
         return cached_tree(

@@ -30,8 +30,8 @@ MAX_PARTS = 10_000
 """S3's limit; files of more than 160 GiB have larger parts."""
 
 
-def upload(bucket: Bucket, key: str, path: Path, entry: Entry | None = None) -> Entry:
-    """Set an object to the content of a file; return its size and SHA-256, if not given.
+def upload(bucket: Bucket, key: str, path: Path, entry: Entry | None = None) -> None:
+    """Set an object to the content of a file, whose size and SHA-256 may be known already.
 
     Raises:
         StoreError: it cannot be read or written, or changed meanwhile; nothing is left half.
@@ -57,7 +57,6 @@ def upload(bucket: Bucket, key: str, path: Path, entry: Entry | None = None) -> 
     after = path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise StoreError(f"{path} was changed while it was uploaded: let it be, and run it again")
-    return told
 
 
 def upload_bytes(bucket: Bucket, key: str, data: bytes) -> None:

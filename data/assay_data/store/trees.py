@@ -107,6 +107,11 @@ def tree_files(store: "Store", prefix: str) -> Files:
         ) from error
 
 
+def sizes_of(files: Files) -> dict[str, int]:
+    """Return the bytes of each file of a manifest."""
+    return {name: int(entry["size_bytes"]) for name, entry in files.items()}
+
+
 def tree_digest(files: Files) -> str:
     """Return the digest of a tree: of all its files' names, sizes and SHA-256."""
     return sha256_of({"files": files})
