@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from assay_api.errors import StoreError
+from assay_api.layout import ResourceId
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -30,6 +33,14 @@ class Holder:
     def died_on(self, machine: str) -> bool:
         """Tell whether it was on this machine and is there no more."""
         return bool(machine) and self.machine == machine and not Path(f"/proc/{self.pid}").exists()
+
+
+def in_use(resource: ResourceId, store_url: str, holder: Holder | None) -> StoreError:
+    """Return the error about a resource that another run works on."""
+    return StoreError(
+        f"{resource} in {store_url} is being worked on by {holder}; "
+        "wait for it, stop it, or use another --store"
+    )
 
 
 def this_run() -> Holder:

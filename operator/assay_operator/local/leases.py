@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
-from assay_operator.local.holder import Holder
+from assay_operator.local.holder import Holder, in_use
 from assay_operator.local.store import LocalStore
 
 RENEW_SECONDS = 10.0
@@ -87,10 +87,7 @@ def _take(
         if found is None:
             continue
         if _is_held(store, key, found, own, dead_after):
-            raise StoreError(
-                f"{resource} in {store.url} is being worked on by {_holder(found)}; "
-                "wait for it, stop it, or use another --store"
-            )
+            raise in_use(resource, store.url, _holder(found))
         if store.swap(key, content, found):
             return
 

@@ -10,7 +10,7 @@ from typing import IO
 
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
-from assay_operator.local.holder import Holder, this_run
+from assay_operator.local.holder import Holder, in_use, this_run
 from assay_operator.local.leases import Leases, lease
 from assay_operator.local.store import LocalStore
 
@@ -42,10 +42,7 @@ def _lock(
     except OSError as error:
         raise StoreError(f"{path} can't be written: {error}; mend that, run again") from None
     if not _try_lock(file, fcntl.LOCK_EX):
-        raise StoreError(
-            f"{resource} in {store.url} is being worked on by {_read(file)}; "
-            "wait for it, stop it, or use another --store"
-        )
+        raise in_use(resource, store.url, _read(file))
     file.truncate(0)
     file.write(json.dumps(asdict(own)))
     file.flush()
