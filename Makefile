@@ -77,7 +77,7 @@ $(STAMP):
 	echo "set-up: done"
 
 # A list for Python 3.12 holds on 3.11 too: it has one package more, for what 3.12 left out.
-COMPILE = $(UV) pip compile pyproject.toml --quiet --python-version 3.12 --extra trainer --extra dev \
+COMPILE = $(UV) pip compile pyproject.toml --quiet --python-version 3.12 --extra operator --extra trainer --extra dev \
 	--constraint constraints/pins.txt --override constraints/overrides.txt \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

@@ -36,6 +36,7 @@ _FREE_TO_CHANGE: dict[str, Any] = {
     "suspend": True,
     "checkpoint": True,
     "gate": True,
+    "pod_template": True,
     "placement": {"pool"},
 }
 """Fields of a stage that say when, where and how often it runs, not what comes out."""

@@ -15,6 +15,7 @@ from assay_api.base import (
     ThinkingMode,
     check_exactly_one,
 )
+from assay_api.platform import EnvVar, Toleration
 
 BUSTERX_QUESTION = (
     "Please analyze whether there are any inconsistencies or obvious signs of forgery in the "
@@ -190,6 +191,9 @@ class Placement(Model):
     pool: str = Field(default="default", description="Node pool, by name, of the Helm values.")
     learners: int = Field(default=1, ge=1, le=1024, description="Learner processes.")
     rollouts: int = Field(default=1, ge=1, le=1024, description="Rollout engines (RL, fusion).")
+    gpus_per_rollout: int = Field(
+        default=1, ge=1, le=16, description="GPUs of one rollout engine (tensor parallel)."
+    )
     micro_batch: int = Field(
         default=8, ge=1, description="Completions (or examples) in one forward of one learner."
     )
@@ -231,6 +235,28 @@ class Gate(Model):
     min_accuracy: float = Field(ge=0, le=1, description="Least accuracy that passes.")
 
 
+class PodTemplate(Model):
+    """What the stage's pods have besides what the node pool gives them. On a cluster only."""
+
+    image: str | None = Field(
+        default=None, min_length=1, max_length=512, description="Another image of the trainer."
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the pods.")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Their annotations.")
+    env: tuple[EnvVar, ...] = Field(
+        default=(), max_length=64, description="Variables of the containers; no secrets."
+    )
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="Labels that the node has, besides the pool's."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), max_length=32, description="Taints that are put up with, besides the pool's."
+    )
+    priority_class: str | None = Field(
+        default=None, max_length=63, description="PriorityClass, instead of the pool's."
+    )
+
+
 class TrainingStageSpec(Model):
     """What is trained from what, how, and where: exactly one of `sft`, `rl`, `fusion`."""
 
@@ -246,6 +272,9 @@ class TrainingStageSpec(Model):
         default=True, description="Keep the vision tower's weights as they are."
     )
     placement: Placement = Field(default=Placement(), description="Where and how spread.")
+    pod_template: PodTemplate = Field(
+        default=PodTemplate(), description="What the pods have besides, on a cluster."
+    )
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="When state is saved.")
     retry: Retry = Field(default=Retry(), description="Budgets of new attempts.")
     gate: tuple[Gate, ...] = Field(default=(), max_length=16, description="Must have passed.")
@@ -283,10 +312,28 @@ class TrainingStageSpec(Model):
         return method.steps
 
 
+class AttemptRecord(Model):
+    """How an attempt of a stage ended."""
+
+    number: int = Field(ge=1, description="Number of the attempt.")
+    failure: str | None = Field(
+        default=None,
+        description="preemption, infrastructure, application or input; unset: stopped on request.",
+    )
+    exit_code: int | None = Field(default=None, description="Exit code, if one is known.")
+    message: str = Field(default="", max_length=1024, description="What happened, for people.")
+    step: int = Field(default=0, ge=0, description="Optimiser steps done by its end.")
+    ended_at: str = Field(default="", max_length=40, description="When it ended, RFC 3339.")
+
+
 class TrainingStageStatus(Status):
     """How far the stage is."""
 
     attempt: int = Field(default=0, description="Attempts started so far.")
+    attempts: tuple[AttemptRecord, ...] = Field(
+        default=(), max_length=10, description="The newest attempts that ended without result."
+    )
+    checkpoint: int | None = Field(default=None, description="Step of the newest checkpoint.")
     step: int = Field(default=0, description="Optimiser steps done.")
     total_steps: int = Field(default=0, description="Optimiser steps in all.")
     model_digest: str | None = Field(default=None, description="Digest of the resulting model.")

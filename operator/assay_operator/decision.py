@@ -12,6 +12,7 @@ class Role(StrEnum):
     """What a workload does."""
 
     DATASET = "Dataset"
+    COLLECT = "Collect"
     TRAIN = "Train"
     EVALUATE = "Evaluate"
     SERVE = "Serve"

@@ -1,0 +1,160 @@
+"""Platform: what an installation offers to workloads. Helm renders it, `assay render` reads it.
+
+It says where things run and lie, never what is trained: no digest depends on it.
+"""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from assay_api.base import Model, Name
+
+
+class Toleration(Model):
+    """A Kubernetes toleration."""
+
+    key: str = Field(default="", description="Taint's key; empty with Exists: every taint.")
+    operator: Literal["Exists", "Equal"] = Field(default="Exists", description="How to compare.")
+    value: str | None = Field(default=None, description="Taint's value, for Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Taint's effect; unset: every effect."
+    )
+
+
+class EnvVar(Model):
+    """A plain environment variable; secrets never travel this way."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name.")
+    value: str = Field(max_length=4096, description="Value.")
+
+
+class Rdma(Model):
+    """InfiniBand or RoCE between the nodes of a pool. It needs IPC_LOCK: not Pod Security baseline."""
+
+    resource: str = Field(min_length=1, description="Extended resource, such as rdma/hca.")
+    count: int = Field(default=1, ge=1, le=64, description="How many of it a pod asks for.")
+
+
+class NodePool(Model):
+    """Nodes of one kind. Sizes are per node, and what pods can have of it."""
+
+    gpus_per_node: int = Field(default=0, ge=0, le=16, description="GPUs; 0: a pool of CPUs.")
+    gpu_memory_gib: float = Field(default=0, ge=0, le=1024, description="Memory of one GPU, GiB.")
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="Extended resource of a GPU.")
+    nodes: int = Field(default=1, ge=1, le=10_000, description="Nodes that there are.")
+    cpus: float = Field(default=4, gt=0, le=1024, description="CPU cores for pods.")
+    memory_gib: float = Field(default=16, gt=0, le=16_384, description="Memory for pods, GiB.")
+    shm_gib: float = Field(
+        default=2, ge=0, le=4096, description="/dev/shm of a pod, GiB; part of its memory."
+    )
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="Labels that a node of the pool has."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), max_length=32, description="Taints of the pool's nodes."
+    )
+    env: tuple[EnvVar, ...] = Field(
+        default=(), max_length=64, description="Variables such as NCCL_SOCKET_IFNAME."
+    )
+    rdma: Rdma | None = Field(default=None, description="Fast network between nodes, if any.")
+    queue: str | None = Field(
+        default=None, max_length=63, description="Kueue LocalQueue that admits jobs of the pool."
+    )
+    scheduler_name: str | None = Field(
+        default=None, max_length=63, description="Scheduler of gangs, such as volcano; unset: none."
+    )
+    priority_class: str | None = Field(
+        default=None, max_length=63, description="PriorityClass of the pool's pods."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gpus_per_node and not self.gpu_memory_gib:
+            raise ValueError("gpuMemoryGib is required where gpusPerNode is given")
+        if self.shm_gib >= self.memory_gib:
+            raise ValueError(
+                f"shmGib ({self.shm_gib}) is part of memoryGib ({self.memory_gib}), "
+                "and must be smaller"
+            )
+        return self
+
+
+class PullPolicy(StrEnum):
+    """When a node pulls an image."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class Images(Model):
+    """Container images, by tag or by digest."""
+
+    trainer: str = Field(min_length=1, description="Learners, rollouts, judges, evaluations.")
+    data: str = Field(min_length=1, description="Datasets.")
+    pull_policy: PullPolicy = Field(
+        default=PullPolicy.IF_NOT_PRESENT, description="When a node pulls them."
+    )
+    pull_secrets: tuple[Name, ...] = Field(
+        default=(), max_length=8, description="Secrets with registry credentials."
+    )
+
+
+class HostFolder(Model):
+    """A folder of the node that every workload sees, read-only."""
+
+    path: str = Field(pattern=r"^/", description="Folder on the node.")
+    mount_path: str = Field(pattern=r"^/", description="Where containers see it.")
+
+
+class StoreAccess(Model):
+    """The object store, and how pods reach it. Credentials are mounted, never copied."""
+
+    url: str = Field(pattern=r"^s3://", description="s3://BUCKET/PREFIX; namespaces lie under it.")
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://", description="URL of the server; unset: AWS."
+    )
+    region: str | None = Field(default=None, description="Region; unset: the server's default.")
+    credentials_secret: Name | None = Field(
+        default=None,
+        description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in each "
+        "namespace with workloads; unset: the pod's own identity.",
+    )
+    ca_config_map: Name | None = Field(
+        default=None, description="ConfigMap with the private authority's ca.crt; unset: public."
+    )
+    port: int = Field(default=443, ge=1, le=65535, description="Server's port, for NetworkPolicy.")
+
+
+class Platform(Model):
+    """Everything about an installation that the children of resources depend on."""
+
+    store: StoreAccess = Field(description="Object store.")
+    images: Images = Field(description="Container images.")
+    node_pools: dict[str, NodePool] = Field(
+        min_length=1, description="Node pools by name; `placement.pool` names one."
+    )
+    cpu_pool: str = Field(
+        default="default", description="Pool of datasets, Ray heads and submitters: no GPU needed."
+    )
+    accelerator: Literal["Gpu", "Cpu"] = Field(
+        default="Gpu", description="What the trainer image is built for."
+    )
+    ray_version: str = Field(default="2.60.0", description="Ray in the trainer image.")
+    service_account: Name | None = Field(
+        default=None, description="ServiceAccount of workloads; unset: the namespace's default."
+    )
+    network_policies: bool = Field(default=True, description="Whether workloads get NetworkPolicy.")
+    host_folders: tuple[HostFolder, ...] = Field(
+        default=(), max_length=16, description="Folders of the node in every workload: for tests."
+    )
+    python: str = Field(default="python", description="Interpreter in the images.")
+
+    @model_validator(mode="after")
+    def _pools_exist(self) -> Self:
+        if self.cpu_pool not in self.node_pools:
+            raise ValueError(
+                f"cpuPool is {self.cpu_pool!r}, nodePools has {', '.join(sorted(self.node_pools))}"
+            )
+        return self

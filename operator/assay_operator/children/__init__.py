@@ -1,0 +1,1 @@
+"""Builders: a workload in, the Kubernetes objects that run it out. Pure."""

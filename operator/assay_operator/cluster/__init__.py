@@ -1,0 +1,1 @@
+"""The operator on a cluster: looks at the API server, asks reconcile, acts."""

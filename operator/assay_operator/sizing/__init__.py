@@ -1,0 +1,1 @@
+"""How much memory and time a stage needs on the GPUs of a pool."""
