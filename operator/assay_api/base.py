@@ -58,6 +58,9 @@ class Condition(Model):
     reason: str = Field(description="Why, as one CamelCase word out of a fixed list.")
     message: str = Field(default="", description="Why, for people: what happened, what to do.")
     observed_generation: int = Field(default=1, description="The generation this speaks of.")
+    last_transition_time: str | None = Field(
+        default=None, description="When the status last changed, RFC 3339; on a cluster only."
+    )
 
 
 class Status(Model):
@@ -74,6 +77,43 @@ class Status(Model):
         """Tell whether the condition of that type is set and holds."""
         found = self.condition(condition_type)
         return found is not None and found.status == "True"
+
+
+class AttemptRecord(Model):
+    """How an attempt ended."""
+
+    number: int = Field(ge=1, description="Number of the attempt.")
+    failure: Literal["preemption", "infrastructure", "application", "input"] | None = Field(
+        default=None, description="Whose fault it was; unset: it was stopped, or had done its part."
+    )
+    exit_code: int | None = Field(default=None, description="Exit code, if one is known.")
+    message: str = Field(default="", max_length=1024, description="What happened, for people.")
+    step: int = Field(default=0, ge=0, description="Optimiser steps done by its end.")
+    ended_at: str = Field(default="", max_length=40, description="When it ended, RFC 3339.")
+
+
+class FailureCounts(Model):
+    """Failures by class."""
+
+    preemption: int = Field(default=0, ge=0, description="Preemptions.")
+    infrastructure: int = Field(default=0, ge=0, description="Node, network, engine failures.")
+    application: int = Field(default=0, ge=0, description="The workload's own errors.")
+    input: int = Field(default=0, ge=0, description="Inputs that were refused.")
+
+
+class WorkStatus(Status):
+    """What the operator reports of what runs to an end."""
+
+    attempt: int = Field(default=0, ge=0, description="Attempts started so far.")
+    attempts: tuple[AttemptRecord, ...] = Field(
+        default=(), max_length=10, description="The newest attempts that ended without the result."
+    )
+    failures: FailureCounts = Field(
+        default=FailureCounts(), description="Failures of all attempts, forgotten ones included."
+    )
+    spec_digest: str | None = Field(
+        default=None, description="SHA-256 of what was run, inputs included, once it has finished."
+    )
 
 
 class ThinkingMode(StrEnum):

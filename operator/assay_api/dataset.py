@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from assay_api.base import API_VERSION, Metadata, Model, OneOf, Status
+from assay_api.base import API_VERSION, Metadata, Model, OneOf, WorkStatus
 
 
 class SourceFormat(StrEnum):
@@ -180,7 +180,7 @@ class DatasetSpec(Model):
     )
 
 
-class DatasetStatus(Status):
+class DatasetStatus(WorkStatus):
     """What the dataset became."""
 
     digest: str | None = Field(default=None, description="SHA-256 of the dataset's manifest.")

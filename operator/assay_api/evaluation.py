@@ -11,8 +11,8 @@ from assay_api.base import (
     ModelRef,
     Name,
     Split,
-    Status,
     ThinkingMode,
+    WorkStatus,
 )
 
 
@@ -46,7 +46,7 @@ class EvaluationSpec(Model):
     seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
 
 
-class EvaluationStatus(Status):
+class EvaluationStatus(WorkStatus):
     """The result, in short; the whole is in the store."""
 
     model_digest: str | None = Field(default=None, description="Digest of the evaluated model.")

@@ -30,7 +30,7 @@ class EnvVar(Model):
 
 
 class Rdma(Model):
-    """InfiniBand or RoCE between the nodes of a pool. It needs IPC_LOCK: not Pod Security baseline."""
+    """InfiniBand or RoCE between nodes. It needs IPC_LOCK, which Pod Security baseline refuses."""
 
     resource: str = Field(min_length=1, description="Extended resource, such as rdma/hca.")
     count: int = Field(default=1, ge=1, le=64, description="How many of it a pod asks for.")

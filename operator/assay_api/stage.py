@@ -11,8 +11,8 @@ from assay_api.base import (
     Model,
     ModelSource,
     Name,
-    Status,
     ThinkingMode,
+    WorkStatus,
     check_exactly_one,
 )
 from assay_api.platform import EnvVar, Toleration
@@ -312,27 +312,9 @@ class TrainingStageSpec(Model):
         return method.steps
 
 
-class AttemptRecord(Model):
-    """How an attempt of a stage ended."""
-
-    number: int = Field(ge=1, description="Number of the attempt.")
-    failure: str | None = Field(
-        default=None,
-        description="preemption, infrastructure, application or input; unset: stopped on request.",
-    )
-    exit_code: int | None = Field(default=None, description="Exit code, if one is known.")
-    message: str = Field(default="", max_length=1024, description="What happened, for people.")
-    step: int = Field(default=0, ge=0, description="Optimiser steps done by its end.")
-    ended_at: str = Field(default="", max_length=40, description="When it ended, RFC 3339.")
-
-
-class TrainingStageStatus(Status):
+class TrainingStageStatus(WorkStatus):
     """How far the stage is."""
 
-    attempt: int = Field(default=0, description="Attempts started so far.")
-    attempts: tuple[AttemptRecord, ...] = Field(
-        default=(), max_length=10, description="The newest attempts that ended without result."
-    )
     checkpoint: int | None = Field(default=None, description="Step of the newest checkpoint.")
     step: int = Field(default=0, description="Optimiser steps done.")
     total_steps: int = Field(default=0, description="Optimiser steps in all.")

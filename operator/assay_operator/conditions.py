@@ -37,6 +37,18 @@ class Reason(StrEnum):
     SPEC_CHANGED = "SpecChanged"
     INPUT_REFUSED = "InputRefused"
     RETRIES_EXHAUSTED = "RetriesExhausted"
+    SCHEDULED = "Scheduled"
+    QUEUED = "Queued"
+    IMAGE_PULL = "ImagePull"
+    UNSCHEDULABLE = "Unschedulable"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    CONTAINER_CONFIG = "ContainerConfig"
+    CRASH_LOOP = "CrashLoop"
+    NO_PODS = "NoPods"
+    NO_PROGRESS = "NoProgress"
+    PLACEMENT_REFUSED = "PlacementRefused"
+    CHILD_REFUSED = "ChildRefused"
+    PREDECESSOR_LIVES = "PredecessorLives"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from assay_api import (
     Completion,
@@ -12,8 +13,18 @@ from assay_api import (
 from assay_api.base import Model
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
+from assay_operator.conditions import Verdict
 
 Job = ResolvedDatasetJob | ResolvedStageJob | ResolvedEvaluationJob
+
+
+class FailureClass(StrEnum):
+    """Whose fault a failed attempt is; each class but the last has a budget in `spec.retry`."""
+
+    PREEMPTION = "preemption"
+    INFRASTRUCTURE = "infrastructure"
+    APPLICATION = "application"
+    INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,12 @@ class Attempt:
     """Optimiser steps done when it was last looked at."""
     ready_by_seconds: float | None = None
     """When a server must have been ready; None for what is no server."""
+    failure: FailureClass | None = None
+    """Whose fault its end is, where more is known than the exit code tells."""
+    message: str = ""
+    """How it ended, where more is known than the exit code tells."""
+    stuck: Verdict | None = None
+    """Why it does not run although it was started; None: it does, or has ended."""
 
     @property
     def live(self) -> bool:
@@ -78,6 +95,14 @@ class Observed:
     """The attempts that count, oldest first; at most the last one lives."""
     last_attempt: Mapping[ResourceId, int] = field(default_factory=dict)
     """Number of the newest attempt ever made."""
+    forgotten: Mapping[ResourceId, Mapping[FailureClass, int]] = field(default_factory=dict)
+    """Failures before the oldest of `attempts`, by class."""
+    collected: Mapping[ResourceId, str] = field(default_factory=dict)
+    """Identity of the samples that a fusion stage has collected, where that is done apart."""
+    checkpoints: Mapping[ResourceId, int] = field(default_factory=dict)
+    """Step of the newest complete checkpoint, as far as it was looked at."""
+    on_cluster: bool = False
+    """Whether workloads are Kubernetes jobs: a stage may need two, and schedules are kept."""
 
     def attempts_of(self, resource: ResourceId) -> tuple[Attempt, ...]:
         """Return the attempts that count, oldest first."""

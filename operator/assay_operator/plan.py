@@ -8,9 +8,10 @@ from assay_api.layout import ResourceId
 from assay_api.references import identify
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.decision import Event, Workload
-from assay_operator.observed import Observed
-from assay_operator.policies.attempts import Failure, FailureClass, pause_seconds
+from assay_operator.observed import FailureClass, Observed
+from assay_operator.policies.attempts import Failure, pause_seconds
 from assay_operator.policies.completion import failure_of, is_finished, is_suspended, outstays
+from assay_operator.policies.dependencies import waiting_for_inputs
 from assay_operator.policies.identity import changed_identity
 
 
@@ -57,6 +58,10 @@ def run_to_end(
         verdict = Verdict(State.BLOCKED, Reason.SUSPENDED, "spec.suspend is true")
         return Plan(verdict, delete=(owner,) if live else ())
 
+    # Started, and held up.
+    if live and live.stuck:
+        return Plan(live.stuck)
+
     # Running: nothing to add.
     if live:
         return Plan(Verdict(State.RUNNING, Reason.RUNNING, f"attempt {live.number} runs"))
@@ -79,6 +84,21 @@ def run_to_end(
     started = workload()
     verdict = Verdict(State.PENDING, Reason.DUE, f"attempt {started.attempt} is due")
     return Plan(verdict, apply=(started,))
+
+
+def keep_schedule(
+    evaluation: Evaluation, observed: Observed, workload: Callable[[], Workload]
+) -> Plan:
+    """Return what to do about an evaluation that is run again and again.
+
+    The cluster keeps the clock: the workload is the schedule itself, and applying it again
+    changes nothing.
+    """
+    blocked = waiting_for_inputs(evaluation, observed)
+    if blocked:
+        return Plan(blocked)
+    message = f"runs at {evaluation.spec.schedule}"
+    return Plan(Verdict(State.READY, Reason.SCHEDULED, message), apply=(workload(),))
 
 
 def _finished(resource: Dataset | TrainingStage | Evaluation, observed: Observed) -> Plan:

@@ -4,6 +4,8 @@ Every pass decides anew from one look at the world, so that a lost event, a cras
 actions or a second pass over the same state changes nothing.
 """
 
+from dataclasses import replace
+
 from assay_api import (
     Dataset,
     Evaluation,
@@ -21,8 +23,9 @@ from assay_operator.conditions import Reason, State, Verdict, verdict_of
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.observed import Observed, ServeOrders
 from assay_operator.pipelines import expand
-from assay_operator.plan import Plan, failed, retrying, run_to_end
+from assay_operator.plan import Plan, failed, keep_schedule, retrying, run_to_end
 from assay_operator.policies.attempts import pause_seconds
+from assay_operator.policies.collection import must_collect
 from assay_operator.policies.completion import failure_of
 from assay_operator.policies.dependencies import resolve_model, waiting_for_inputs
 from assay_operator.policies.gates import closed_gate
@@ -97,24 +100,19 @@ def _stage_workload(stage: TrainingStage, observed: Observed) -> Workload:
         judges=tuple(resolve_judge(judge, observed) for judge in judges_of(stage)),
         output=observed.url(owner),
     )
-    return Workload(owner, attempt, Role.TRAIN, orders)
+    role = Role.COLLECT if must_collect(stage, observed) else Role.TRAIN
+    return Workload(owner, attempt, role, orders)
 
 
 def reconcile_evaluation(evaluation: Evaluation, observed: Observed) -> Decision:
     """Return what to do about an evaluation: it needs its model and its dataset."""
-    owner = identify(evaluation)
 
     def workload() -> Workload:
-        model = resolve_model(evaluation.spec.model, observed)
-        assert model is not None, "an evaluated model has an address"
-        orders = ResolvedEvaluationJob(
-            evaluation=evaluation,
-            model=model,
-            dataset=observed.dataset_url(evaluation.spec.dataset),
-            output=observed.url(owner),
-        )
-        return Workload(owner, observed.next_attempt(owner), Role.EVALUATE, orders)
+        return _evaluation_workload(evaluation, observed)
 
+    if observed.on_cluster and evaluation.spec.schedule is not None:
+        plan = keep_schedule(evaluation, observed, workload)
+        return _decision(plan, evaluation_status(evaluation, plan.verdict, observed))
     plan = run_to_end(
         evaluation,
         observed,
@@ -122,6 +120,19 @@ def reconcile_evaluation(evaluation: Evaluation, observed: Observed) -> Decision
         workload=workload,
     )
     return _decision(plan, evaluation_status(evaluation, plan.verdict, observed))
+
+
+def _evaluation_workload(evaluation: Evaluation, observed: Observed) -> Workload:
+    owner = identify(evaluation)
+    model = resolve_model(evaluation.spec.model, observed)
+    assert model is not None, "an evaluated model has an address"
+    orders = ResolvedEvaluationJob(
+        evaluation=evaluation,
+        model=model,
+        dataset=observed.dataset_url(evaluation.spec.dataset),
+        output=observed.url(owner),
+    )
+    return Workload(owner, observed.next_attempt(owner), Role.EVALUATE, orders)
 
 
 def reconcile_reward_model(judge: RewardModel, observed: Observed) -> Decision:
@@ -152,9 +163,11 @@ def _plan_serving(judge: RewardModel, observed: Observed) -> Plan:
     if blocked:
         return Plan(blocked)
 
-    # Running: ready, starting, or late.
+    # Running: ready, starting, or late. A cluster's server is brought up to date as well.
     if live:
-        return _plan_live_server(judge, observed)
+        plan = _plan_live_server(judge, observed)
+        kept = (_serve_workload(judge, observed),) if observed.on_cluster else ()
+        return replace(plan, apply=kept)
 
     # Died a moment ago.
     if failure and (pause := pause_seconds(failure, observed.now_seconds)):
@@ -180,6 +193,8 @@ def _plan_live_server(judge: RewardModel, observed: Observed) -> Plan:
     assert attempt is not None, "the caller has looked"
     if url:
         return Plan(Verdict(State.READY, Reason.SERVING, f"at {url}"))
+    if attempt.stuck:
+        return Plan(attempt.stuck)
     starting = Verdict(State.RUNNING, Reason.STARTING, f"attempt {attempt.number} is not ready yet")
     late = attempt.is_late(observed.now_seconds)
     return Plan(starting, delete=(owner,) if late else (), requeue_after=1.0)

@@ -1,5 +1,7 @@
 """The status of each kind of resource, written out from a verdict and the world."""
 
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 from assay_api import (
@@ -9,7 +11,7 @@ from assay_api import (
     RewardModel,
     TrainingStage,
 )
-from assay_api.base import Status, ThinkingMode
+from assay_api.base import AttemptRecord, FailureCounts, Status, ThinkingMode
 from assay_api.dataset import DatasetStatus
 from assay_api.evaluation import EvaluationStatus
 from assay_api.layout import accuracy_key
@@ -18,10 +20,30 @@ from assay_api.references import identify
 from assay_api.reward_model import RewardModelStatus
 from assay_api.stage import TrainingStageStatus
 from assay_operator.conditions import Verdict, conditions
-from assay_operator.observed import Observed
+from assay_operator.observed import Attempt, FailureClass, Observed
+from assay_operator.policies.attempts import describe_exit, failure_classes
 from assay_operator.policies.completion import is_finished
 from assay_operator.policies.dependencies import inputs_of, resolve_model
 from assay_operator.policies.serving import judge_url
+
+KEPT_ATTEMPTS = 10
+"""Ended attempts in a status; of older ones only the number per class is kept."""
+_MESSAGE_CHARACTERS = 1024
+
+
+def status_of(resource: Resource, verdict: Verdict, observed: Observed) -> Status:
+    """Return the status of any resource for a verdict."""
+    match resource:
+        case Dataset():
+            return dataset_status(resource, verdict, observed)
+        case TrainingStage():
+            return stage_status(resource, verdict, observed)
+        case Evaluation():
+            return evaluation_status(resource, verdict, observed)
+        case RewardModel():
+            return reward_model_status(resource, verdict, observed)
+        case _:
+            return plain_status(resource, verdict)
 
 
 def plain_status(resource: Resource, verdict: Verdict) -> Status:
@@ -33,7 +55,7 @@ def dataset_status(dataset: Dataset, verdict: Verdict, observed: Observed) -> Da
     """Return what the dataset became, as far as its completion says."""
     completion = observed.completion(identify(dataset))
     return DatasetStatus(
-        **_common(dataset, verdict),
+        **_work(dataset, verdict, observed),
         digest=completion.digest if completion else None,
         num_rows=_count(completion, "numRows"),
         num_dropped=_count(completion, "numDropped"),
@@ -46,10 +68,10 @@ def stage_status(stage: TrainingStage, verdict: Verdict, observed: Observed) -> 
     completion, attempts = observed.completion(owner), observed.attempts_of(owner)
     total = stage.spec.total_steps
     return TrainingStageStatus(
-        **_common(stage, verdict),
-        attempt=observed.last_attempt.get(owner, 0),
+        **_work(stage, verdict, observed),
         step=total if completion else (attempts[-1].step if attempts else 0),
         total_steps=total,
+        checkpoint=observed.checkpoints.get(owner),
         model_digest=completion.digest if completion else None,
         model_uri=observed.url(owner, completion.result) if completion else None,
     )
@@ -64,7 +86,7 @@ def evaluation_status(
     ready = all(is_finished(target, observed) for target in inputs_of(evaluation))
     model = resolve_model(evaluation.spec.model, observed) if ready else None
     return EvaluationStatus(
-        **_common(evaluation, verdict),
+        **_work(evaluation, verdict, observed),
         model_digest=model.digest if completion and model else None,
         accuracy=_accuracies(completion),
         result=observed.url(owner, completion.result) if completion else None,
@@ -84,6 +106,42 @@ def _common(resource: Resource, verdict: Verdict) -> dict[str, Any]:
         "observed_generation": generation,
         "conditions": conditions(verdict, generation),
     }
+
+
+def _work(resource: Resource, verdict: Verdict, observed: Observed) -> dict[str, Any]:
+    owner = identify(resource)
+    completion, attempts = observed.completion(owner), observed.attempts_of(owner)
+    classes = failure_classes(attempts)
+    counts = Counter(str(found) for found in classes if found is not None)
+    counts.update({str(c): count for c, count in observed.forgotten.get(owner, {}).items()})
+    records = [
+        _record(attempt, found, observed)
+        for attempt, found in zip(attempts, classes, strict=True)
+        if not attempt.live
+    ]
+    return {
+        **_common(resource, verdict),
+        "attempt": observed.last_attempt.get(owner, 0),
+        "attempts": tuple(records[-KEPT_ATTEMPTS:]),
+        "failures": FailureCounts(**counts),
+        "spec_digest": completion.spec_digest if completion else None,
+    }
+
+
+def _record(attempt: Attempt, failure: FailureClass | None, observed: Observed) -> AttemptRecord:
+    ended = attempt.ended_seconds
+    assert ended is not None, "only what has ended is recorded"
+    # One machine's clock is monotonic, and tells no time of day.
+    at = datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds")
+    message = attempt.message or describe_exit(attempt.exit_code)
+    return AttemptRecord(
+        number=attempt.number,
+        failure=failure.value if failure else None,
+        exit_code=attempt.exit_code,
+        message=message[:_MESSAGE_CHARACTERS] if failure else "stopped",
+        step=attempt.step,
+        ended_at=at if observed.on_cluster else "",
+    )
 
 
 def _count(completion: Completion | None, name: str) -> int | None:

@@ -33,7 +33,7 @@ def command_for(workload: Workload, orders: Path) -> Command:
     """
     assay = ("-m", "assay_trainer.cli.main")
     match workload.role:
-        case Role.TRAIN:
+        case Role.TRAIN | Role.COLLECT:
             return Command((*_launcher(workload), *assay, "train", "--stage", str(orders)))
         case Role.DATASET:
             return Command((sys.executable, *assay, "data", "build", str(orders)))

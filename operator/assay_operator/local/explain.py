@@ -12,15 +12,15 @@ from assay_operator.conditions import Reason, State, Verdict, verdict_of
 from assay_operator.local.holder import Holder
 from assay_operator.local.locks import holder_of
 from assay_operator.local.loop import everything
-from assay_operator.local.records import (
+from assay_operator.local.store import LocalStore
+from assay_operator.observed import Attempt, Observed
+from assay_operator.reconcile import reconcile
+from assay_operator.records import (
     last_attempt,
     read_finished,
     read_outcome,
     read_progress,
 )
-from assay_operator.local.store import LocalStore
-from assay_operator.observed import Attempt, Observed
-from assay_operator.reconcile import reconcile
 
 _ADVICE = {
     Reason.COMPLETED: "nothing to do",

@@ -16,7 +16,6 @@ from assay_operator.local.command import command_for
 from assay_operator.local.leases import Leases
 from assay_operator.local.locks import hold
 from assay_operator.local.processes import Processes, end_leftovers
-from assay_operator.local.records import Progress
 from assay_operator.local.server import choose_port
 from assay_operator.local.store import LocalStore
 from assay_operator.local.world import CommandFor, World
@@ -25,6 +24,7 @@ from assay_operator.pipelines import expand
 from assay_operator.policies.identity import refusals
 from assay_operator.policies.serving import has_unfinished_consumer
 from assay_operator.reconcile import reconcile
+from assay_operator.records import Progress
 
 LOOK_EVERY_SECONDS = 0.3
 LOOK_AT_BUCKET_EVERY_SECONDS = 2.0

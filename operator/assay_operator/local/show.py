@@ -8,10 +8,10 @@ from typing import TextIO
 from assay_api import Completion
 from assay_api.layout import ResourceId
 from assay_operator.decision import Decision, Workload
-from assay_operator.local.records import Progress, log_tail
 from assay_operator.local.store import LocalStore
 from assay_operator.observed import Attempt, Observed
 from assay_operator.policies.attempts import describe_exit
+from assay_operator.records import Progress, log_tail
 
 WORDS = {
     "Dataset": "dataset",

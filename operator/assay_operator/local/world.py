@@ -11,7 +11,10 @@ from assay_api.references import identify, references_of
 from assay_operator.decision import Workload
 from assay_operator.local.command import Command
 from assay_operator.local.processes import Exit, Processes
-from assay_operator.local.records import (
+from assay_operator.local.server import base_url, choose_port, is_healthy
+from assay_operator.local.store import LocalStore
+from assay_operator.observed import Attempt, Finished, Observed, ServeOrders
+from assay_operator.records import (
     Outcome,
     Progress,
     last_attempt,
@@ -19,9 +22,6 @@ from assay_operator.local.records import (
     read_progress,
     write_record,
 )
-from assay_operator.local.server import base_url, choose_port, is_healthy
-from assay_operator.local.store import LocalStore
-from assay_operator.observed import Attempt, Finished, Observed, ServeOrders
 
 CommandFor = Callable[[Workload, Path], Command]
 """Makes the command of a workload, given the file with its orders."""

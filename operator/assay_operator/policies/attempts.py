@@ -1,25 +1,15 @@
 """Retries: what a failed attempt says, and whether another one is worth it."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from assay_api.stage import Retry
-from assay_operator.observed import Attempt
+from assay_operator.observed import Attempt, FailureClass
 
 LONGEST_PAUSE_SECONDS = 60.0
 
 INVALID_INPUT_EXIT_CODE = 2
-
-
-class FailureClass(StrEnum):
-    """Whose fault a failed attempt is; each class but the last has a budget in `spec.retry`."""
-
-    PREEMPTION = "preemption"
-    INFRASTRUCTURE = "infrastructure"
-    APPLICATION = "application"
-    INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +33,19 @@ class Failure:
     @property
     def text(self) -> str:
         """What happened, for people."""
-        how = f"attempt {self.attempt.number} {self._how}"
+        how = f"attempt {self.attempt.number} {self._how}{self._where}"
         if self.failure_class is FailureClass.INPUT:
             return f"{how}: its input is wrong; see the log, mend that, run again"
         return f"{how} ({self.failure_class} failure {self.count}; {self.budget} are tried again)"
 
     @property
+    def _where(self) -> str:
+        return f" at step {self.attempt.step}" if self.attempt.step else ""
+
+    @property
     def _how(self) -> str:
+        if self.attempt.message:
+            return self.attempt.message
         ended = self.attempt.ended_seconds
         if ended is not None and self.attempt.is_late(ended):
             return "was not ready within spec.startTimeoutSeconds"
@@ -91,26 +87,19 @@ def classify(exit_code: int | None, served: bool = False) -> FailureClass:
     return FailureClass.APPLICATION
 
 
-def current_failure(attempts: Sequence[Attempt], retry: Retry) -> Failure | None:
+def current_failure(
+    attempts: Sequence[Attempt], retry: Retry, forgotten: Mapping[FailureClass, int] | None = None
+) -> Failure | None:
     """Return what the failures add up to; None when the last attempt did not fail.
-
-    An infrastructure failure at the same step as the one before counts as the application's:
-    what happens twice at one place is no accident.
 
     Args:
         attempts: ended without a completion or live, oldest first; stopped ones don't count.
         retry: the budgets.
+        forgotten: failures before those attempts, by class.
     """
-    failed = [attempt for attempt in attempts if _is_failure(attempt)]
-    if not failed or attempts[-1] is not failed[-1]:
+    classes = failure_classes(attempts)
+    if not classes or classes[-1] is None:
         return None
-    classes: list[FailureClass] = []
-    for i, attempt in enumerate(failed):
-        found = _classify_attempt(attempt)
-        repeated = i > 0 and failed[i - 1].step == attempt.step and attempt.step > 0
-        if found is FailureClass.INFRASTRUCTURE and repeated:
-            found = FailureClass.APPLICATION
-        classes.append(found)
     newest = classes[-1]
     budgets = {
         FailureClass.PREEMPTION: retry.preemption,
@@ -118,7 +107,26 @@ def current_failure(attempts: Sequence[Attempt], retry: Retry) -> Failure | None
         FailureClass.APPLICATION: retry.application,
         FailureClass.INPUT: 0,
     }
-    return Failure(newest, classes.count(newest), budgets[newest], failed[-1])
+    count = classes.count(newest) + (forgotten or {}).get(newest, 0)
+    return Failure(newest, count, budgets[newest], attempts[-1])
+
+
+def failure_classes(attempts: Sequence[Attempt]) -> list[FailureClass | None]:
+    """Return whose fault the end of each attempt is; None for those that did not fail.
+
+    An infrastructure failure at the same step as the failure before it counts as the
+    application's: what happens twice at one place is no accident.
+    """
+    classes: list[FailureClass | None] = []
+    before: Attempt | None = None
+    for attempt in attempts:
+        found = _classify_attempt(attempt) if _is_failure(attempt) else None
+        repeated = before is not None and before.step == attempt.step > 0
+        if found is FailureClass.INFRASTRUCTURE and repeated:
+            found = FailureClass.APPLICATION
+        classes.append(found)
+        before = attempt if found is not None else before
+    return classes
 
 
 def _is_failure(attempt: Attempt) -> bool:
@@ -127,6 +135,8 @@ def _is_failure(attempt: Attempt) -> bool:
 
 
 def _classify_attempt(attempt: Attempt) -> FailureClass:
+    if attempt.failure is not None:
+        return attempt.failure
     if attempt.ended_seconds is not None and attempt.is_late(attempt.ended_seconds):
         return FailureClass.APPLICATION
     return classify(attempt.exit_code, served=attempt.url is not None)

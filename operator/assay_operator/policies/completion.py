@@ -7,7 +7,9 @@ from assay_operator.observed import Observed
 from assay_operator.policies.attempts import Failure, current_failure
 
 EXIT_PATIENCE_SECONDS = 20.0
-"""Time a workload has to end by itself after it wrote its completion."""
+"""Time a process has to end by itself after it wrote its completion."""
+JOB_EXIT_PATIENCE_SECONDS = 120.0
+"""Time a Kubernetes job has for the same: its own operator must see the end of its pods first."""
 
 
 def is_finished(resource: ResourceId, observed: Observed) -> bool:
@@ -20,7 +22,8 @@ def outstays(resource: ResourceId, observed: Observed) -> bool:
     found = observed.finished.get(resource)
     if found is None or observed.live_attempt(resource) is None:
         return False
-    return observed.now_seconds - found.seen_seconds > EXIT_PATIENCE_SECONDS
+    patience = JOB_EXIT_PATIENCE_SECONDS if observed.on_cluster else EXIT_PATIENCE_SECONDS
+    return observed.now_seconds - found.seen_seconds > patience
 
 
 def retry_of(resource: ResourceId, observed: Observed) -> Retry:
@@ -33,7 +36,8 @@ def failure_of(resource: ResourceId, observed: Observed) -> Failure | None:
     """Return what the failed attempts of an unfinished resource add up to, if the last failed."""
     if is_finished(resource, observed):
         return None
-    return current_failure(observed.attempts_of(resource), retry_of(resource, observed))
+    attempts, forgotten = observed.attempts_of(resource), observed.forgotten.get(resource)
+    return current_failure(attempts, retry_of(resource, observed), forgotten)
 
 
 def has_failed(resource: ResourceId, observed: Observed) -> bool:

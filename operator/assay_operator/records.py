@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -18,6 +18,27 @@ _JOB: TypeAdapter[Job] = TypeAdapter(Job)
 _LOG_TAIL_BYTES = 64 * 1024
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+class Readable(Protocol):
+    """A store that can be read, addressed by keys with forward slashes."""
+
+    @property
+    def url(self) -> str:
+        """Address of the store."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Return the content of a key."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the key has content."""
+        ...
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return all keys under the prefix, sorted."""
+        ...
 
 
 class Outcome(Model):
@@ -43,7 +64,7 @@ class Progress:
     """A few numbers."""
 
 
-def read_finished(store: LocalStore, resource: ResourceId, now_seconds: float) -> Finished | None:
+def read_finished(store: Readable, resource: ResourceId, now_seconds: float) -> Finished | None:
     """Return the resource's completion with the orders that led to it, if it is finished.
 
     Raises:
@@ -55,7 +76,7 @@ def read_finished(store: LocalStore, resource: ResourceId, now_seconds: float) -
     return Finished(completion, read_job(store, resource), now_seconds)
 
 
-def read_job(store: LocalStore, resource: ResourceId) -> Job | None:
+def read_job(store: Readable, resource: ResourceId) -> Job | None:
     """Return the newest orders of the resource, if there are any."""
     key = resource.orders_key(last_attempt(store, resource))
     if not store.exists(key):
@@ -67,20 +88,20 @@ def read_job(store: LocalStore, resource: ResourceId) -> Job | None:
         return None
 
 
-def last_attempt(store: LocalStore, resource: ResourceId) -> int:
+def last_attempt(store: Readable, resource: ResourceId) -> int:
     """Return the number of the newest attempt, 0 if there was none."""
     keys = store.list(f"{resource.folder}/orders")
     numbers = (re.search(r"/attempt-(\d+)\.json$", key) for key in keys)
     return max((int(found[1]) for found in numbers if found), default=0)
 
 
-def read_outcome(store: LocalStore, resource: ResourceId, attempt: int) -> Outcome | None:
+def read_outcome(store: Readable, resource: ResourceId, attempt: int) -> Outcome | None:
     """Return how an attempt ended; None when it runs or its run was killed."""
     key = resource.outcome_key(attempt)
     return _read(store, key, Outcome) if store.exists(key) else None
 
 
-def read_progress(store: LocalStore, resource: ResourceId) -> Progress | None:
+def read_progress(store: Readable, resource: ResourceId) -> Progress | None:
     """Return how far the resource's workload says it is, if it says anything."""
     if not store.exists(resource.progress_key):
         return None
@@ -111,14 +132,14 @@ def write_record(store: LocalStore, key: str, record: BaseModel) -> None:
     store.write(key, record.model_dump_json(by_alias=True, indent=2).encode())
 
 
-def _read(store: LocalStore, key: str, record: type[Record]) -> Record:
+def _read(store: Readable, key: str, record: type[Record]) -> Record:
     try:
         return record.model_validate_json(store.read(key))
     except ValidationError as error:
         raise _damaged(store, key, error.errors()[0]["msg"]) from None
 
 
-def _damaged(store: LocalStore, key: str, why: object) -> StoreError:
+def _damaged(store: Readable, key: str, why: object) -> StoreError:
     return StoreError(
         f"{store.url}/{key} is damaged ({why}): delete it and run again, which makes it anew"
     )

@@ -1,0 +1,173 @@
+"""What the store of one namespace tells, asked no more often than there is cause to."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from assay_api import Completion
+from assay_api.base import ThinkingMode
+from assay_api.errors import StoreError
+from assay_api.layout import ResourceId, accuracy_key
+from assay_api.references import references_of
+from assay_operator.cluster.observe import Told
+from assay_operator.cluster.seen import Seen
+from assay_operator.observed import Finished
+from assay_operator.policies.evidence import evidence_of
+from assay_operator.records import Readable, read_finished, read_progress
+
+COLLECTED = "collected.json"
+"""Key of a fusion stage's samples within its folder."""
+ASK_STARTED_SECONDS = 10.0
+"""How often the store is asked about what has been started."""
+ASK_IDLE_SECONDS = 300.0
+"""How often it is asked about what has not: somebody may have brought a result."""
+ASK_SCHEDULED_SECONDS = 60.0
+"""How often it is asked for the newest result of an evaluation with a schedule."""
+
+
+class Ledger:
+    """Remembers what the store told; a restart asks again, what has Succeeded left out."""
+
+    def __init__(self, store: Readable, executor: Executor) -> None:
+        """Take the namespace's store, and threads to ask it from."""
+        self._store = store
+        self._executor = executor
+        self._finished: dict[ResourceId, Finished] = {}
+        self._collected: dict[ResourceId, str] = {}
+        self._steps: dict[ResourceId, int] = {}
+        self._still_since: dict[ResourceId, float] = {}
+        self._checkpoints: dict[ResourceId, int] = {}
+        self._asked: dict[ResourceId, float] = {}
+        self._problems: dict[ResourceId, str] = {}
+
+    @property
+    def problems(self) -> Mapping[ResourceId, str]:
+        """What could not be looked up at the last look, and why."""
+        return self._problems
+
+    def look(self, seen: Seen, now_seconds: float) -> Told:
+        """Return what the store tells about a namespace now."""
+        wanted = self._wanted(seen)
+        self._forget(wanted)
+        for id_ in wanted:
+            recorded = recorded_completion(seen.raw.get(id_, {}), self._store.url)
+            if recorded and id_ not in self._finished:
+                self._finished[id_] = Finished(recorded, None, now_seconds)
+        due = [id_ for id_ in wanted if self._is_due(seen, id_, now_seconds)]
+        self._problems = {}
+        for id_, problem in zip(due, self._executor.map(self._ask(now_seconds), due), strict=True):
+            if problem:
+                self._problems[id_] = problem
+            else:
+                self._asked[id_] = now_seconds
+        return Told(
+            url=self._store.url,
+            finished=dict(self._finished),
+            collected=dict(self._collected),
+            steps=dict(self._steps),
+            still_since=dict(self._still_since),
+            checkpoints=dict(self._checkpoints),
+            unknown=frozenset(self._problems),
+        )
+
+    def _wanted(self, seen: Seen) -> list[ResourceId]:
+        targets = (
+            reference.target
+            for resource in seen.resources.values()
+            for reference in references_of(resource)
+        )
+        found = dict.fromkeys([*seen.resources, *targets])
+        return [i for i in found if i.kind in ("Dataset", "TrainingStage", "Evaluation")]
+
+    def _forget(self, wanted: Iterable[ResourceId]) -> None:
+        remembered: tuple[dict[ResourceId, Any], ...] = (
+            self._finished,
+            self._collected,
+            self._steps,
+            self._still_since,
+            self._checkpoints,
+            self._asked,
+        )
+        for id_ in set(self._asked) - set(wanted):
+            for known in remembered:
+                known.pop(id_, None)
+
+    def _is_due(self, seen: Seen, id_: ResourceId, now_seconds: float) -> bool:
+        asked = self._asked.get(id_)
+        if _is_scheduled(seen, id_):
+            return asked is None or now_seconds - asked >= ASK_SCHEDULED_SECONDS
+        if id_ in self._finished:
+            return False
+        if asked is None or id_ not in seen.raw:
+            return asked is None or now_seconds - asked >= ASK_STARTED_SECONDS
+        over = {record["number"] for record in seen.recorded(id_).get("attempts") or ()}
+        children = [c for c in seen.own_children(id_) if c.attempt not in over]
+        if any(evidence_of(c.manifest, c.pods).ended for c in children):
+            # It may have written its proof a moment before it ended.
+            return True
+        pause = ASK_STARTED_SECONDS if children else ASK_IDLE_SECONDS
+        return now_seconds - asked >= pause
+
+    def _ask(self, now_seconds: float) -> Callable[[ResourceId], str]:
+        def ask(id_: ResourceId) -> str:
+            try:
+                finished = read_finished(self._store, id_, now_seconds)
+                if finished:
+                    self._finished[id_] = finished
+                elif id_.kind == "TrainingStage":
+                    self._ask_progress(id_, now_seconds)
+            except StoreError as error:
+                return str(error)
+            return ""
+
+        return ask
+
+    def _ask_progress(self, id_: ResourceId, now_seconds: float) -> None:
+        key = f"{id_.folder}/{COLLECTED}"
+        if id_ not in self._collected and self._store.exists(key):
+            self._collected[id_] = str(json.loads(self._store.read(key))["identity"])
+        progress = read_progress(self._store, id_)
+        if progress is not None and self._steps.get(id_) != progress.step:
+            self._steps[id_] = progress.step
+            self._still_since[id_] = now_seconds
+            newest = newest_checkpoint(self._store.list(f"{id_.folder}/checkpoints"))
+            if newest is not None:
+                self._checkpoints[id_] = newest
+
+
+def newest_checkpoint(keys: Iterable[str]) -> int | None:
+    """Return the step of the newest complete checkpoint: its manifest is written last.
+
+    Example:
+        >>> newest_checkpoint(["a/step-000020/checkpoint.json", "a/step-000040/rank-0.pt"])
+        20
+    """
+    found = (re.search(r"/step-(\d+)/checkpoint\.json$", key) for key in keys)
+    return max((int(match[1]) for match in found if match), default=None)
+
+
+def recorded_completion(raw: Mapping[str, Any], store_url: str) -> Completion | None:
+    """Return the completion that a resource's own status has kept, if it has Succeeded."""
+    status = raw.get("status") or {}
+    conditions = status.get("conditions") or ()
+    succeeded = any(c["type"] == "Succeeded" and c["status"] == "True" for c in conditions)
+    if not succeeded or not status.get("specDigest"):
+        return None
+    id_ = ResourceId(raw["kind"], raw["metadata"]["name"])
+    folder = f"{store_url.rstrip('/')}/{id_.folder}"
+    url = status.get("modelUri") or status.get("result") or folder
+    accuracy = status.get("accuracy") or {}
+    counts = {name: status[name] for name in ("numRows", "numDropped") if name in status}
+    return Completion(
+        spec_digest=status["specDigest"],
+        digest=status.get("digest") or status.get("modelDigest") or "",
+        result=str(url).removeprefix(folder).strip("/") or ".",
+        summary={**{accuracy_key(ThinkingMode(m)): v for m, v in accuracy.items()}, **counts},
+    )
+
+
+def _is_scheduled(seen: Seen, id_: ResourceId) -> bool:
+    raw = seen.raw.get(id_, {})
+    return id_.kind == "Evaluation" and bool(raw.get("spec", {}).get("schedule"))

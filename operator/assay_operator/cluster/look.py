@@ -1,0 +1,118 @@
+"""One look at the API server: everything that Assay has there, by namespace."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import ValidationError
+
+from assay_api.layout import ResourceId
+from assay_api.manifests import KINDS, Resource
+from assay_api.problems import explain_invalid
+from assay_operator.children.owner import CHILD_SELECTOR, Manifest
+from assay_operator.cluster.api import Api
+from assay_operator.cluster.kinds import COMPANIONS, POD, RESOURCES, WORKLOADS, Kind
+from assay_operator.cluster.seen import Seen, by_owner, children_by_owner
+
+
+class Parser:
+    """Makes typed models of custom resources; each version of each is parsed once."""
+
+    def __init__(self) -> None:
+        """Start with nothing parsed."""
+        self._parsed: dict[str, tuple[str, Resource | str]] = {}
+
+    def parse(self, raw: Manifest) -> Resource | str:
+        """Return the model of a resource, or what is wrong with it."""
+        metadata = raw["metadata"]
+        uid, version = metadata["uid"], metadata["resourceVersion"]
+        known = self._parsed.get(uid)
+        if known is None or known[0] != version:
+            known = (version, _parse(raw))
+            self._parsed[uid] = known
+        return known[1]
+
+    def keep(self, uids: Iterable[str]) -> None:
+        """Forget all but these."""
+        kept = set(uids)
+        self._parsed = {uid: found for uid, found in self._parsed.items() if uid in kept}
+
+
+def _parse(raw: Manifest) -> Resource | str:
+    model = KINDS[raw["kind"]]
+    # The status is the operator's own, perhaps of another version: it is read field by field.
+    wanted = {name: raw[name] for name in ("apiVersion", "kind", "metadata", "spec") if name in raw}
+    try:
+        return model.model_validate(wanted)
+    except ValidationError as error:
+        return "; ".join(explain_invalid(model, error))
+
+
+def look(api: Api, parser: Parser, namespaces: Sequence[str]) -> list[Seen]:
+    """Return what is there, namespace by namespace, those without resources left out.
+
+    Resources first, children after them: a child that is missing was missing when the resource
+    said that it had been made.
+
+    Args:
+        api: the API server.
+        parser: remembers what was parsed.
+        namespaces: those to look at; none: all.
+
+    Raises:
+        ApiError: it does not answer.
+    """
+    raw = _all(api, RESOURCES, namespaces)
+    children = _all(api, WORKLOADS, namespaces, CHILD_SELECTOR)
+    pods = _all(api, (POD,), namespaces, CHILD_SELECTOR)
+    companions = _all(api, COMPANIONS, namespaces, CHILD_SELECTOR)
+    parser.keep(manifest["metadata"]["uid"] for found in raw.values() for manifest in found)
+    return [
+        _seen(
+            namespace,
+            found,
+            parser,
+            (children.get(namespace, []), pods.get(namespace, []), companions.get(namespace, [])),
+        )
+        for namespace, found in sorted(raw.items())
+    ]
+
+
+def _all(
+    api: Api, kinds: Sequence[Kind], namespaces: Sequence[str], selector: str = ""
+) -> Mapping[str, list[Manifest]]:
+    found: dict[str, list[Manifest]] = {}
+    for kind in kinds:
+        for namespace in namespaces or (None,):
+            for manifest in api.items(kind, namespace, selector):
+                found.setdefault(manifest["metadata"]["namespace"], []).append(manifest)
+    return found
+
+
+def _seen(
+    namespace: str,
+    raw: Sequence[Manifest],
+    parser: Parser,
+    others: tuple[Sequence[Manifest], Sequence[Manifest], Sequence[Manifest]],
+) -> Seen:
+    children, pods, companions = others
+    by_id: dict[ResourceId, Manifest] = {}
+    resources: dict[ResourceId, Resource] = {}
+    invalid: dict[ResourceId, str] = {}
+    for manifest in raw:
+        if manifest["metadata"].get("deletionTimestamp"):
+            # On its way out: its children follow it, and it gets no new ones.
+            continue
+        id_ = ResourceId(manifest["kind"], manifest["metadata"]["name"])
+        by_id[id_] = manifest
+        parsed = parser.parse(manifest)
+        if isinstance(parsed, str):
+            invalid[id_] = parsed
+        else:
+            resources[id_] = parsed
+    return Seen(
+        namespace=namespace,
+        raw=by_id,
+        resources=resources,
+        invalid=invalid,
+        children=children_by_owner(children, pods),
+        companions=by_owner(companions),
+    )

@@ -1,0 +1,186 @@
+"""The operator's loop: look, decide, act, wait. Every pass decides anew from one look."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+
+from assay_api.base import Status
+from assay_api.errors import StoreError
+from assay_api.layout import ResourceId
+from assay_api.platform import Platform
+from assay_operator.children.build import build_children
+from assay_operator.children.owner import Manifest, Owner
+from assay_operator.cluster.act import Writer
+from assay_operator.cluster.actions import decide
+from assay_operator.cluster.api import Api, ApiError
+from assay_operator.cluster.ledger import Ledger
+from assay_operator.cluster.look import Parser, look
+from assay_operator.cluster.metrics import Metrics
+from assay_operator.cluster.observe import observe
+from assay_operator.cluster.seen import Seen
+from assay_operator.conditions import Reason, State, Verdict, conditions
+from assay_operator.decision import Workload
+from assay_operator.observed import Observed
+from assay_operator.records import Readable
+from assay_operator.statuses import status_of
+
+logger = logging.getLogger(__name__)
+
+REPAIR_SECONDS = 15.0
+"""Everything is looked at this often, whatever events tell or fail to tell."""
+SETTLE_SECONDS = 0.2
+"""Events come in bursts: this long after the first one the look begins."""
+
+
+@dataclass(slots=True)
+class Wake:
+    """Wakes the loop before its time. Only that it was woken counts, not by what."""
+
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    def poke(self) -> None:
+        """Ask for a look soon."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until somebody pokes, or until the time is over."""
+        self._event.wait(seconds)
+        self._event.clear()
+
+
+class Operator:
+    """Looks at everything, asks reconcile about each resource, and has the answers written."""
+
+    def __init__(
+        self,
+        api: Api,
+        writer: Writer,
+        platform: Platform,
+        store_of: Callable[[str], Readable],
+        executor: Executor,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        """Take everything that it talks to.
+
+        Args:
+            api: the API server.
+            writer: writes to it.
+            platform: what the installation offers.
+            store_of: opens the store of a namespace.
+            executor: threads for the resources of one pass.
+            metrics: are told what happens.
+            clock: seconds since the epoch.
+            namespaces: those to look at; none: all.
+        """
+        self._api, self._writer, self._platform = api, writer, platform
+        self._store_of, self._executor = store_of, executor
+        self._metrics, self._clock, self._namespaces = metrics, clock, namespaces
+        self._parser = Parser()
+        self._ledgers: dict[str, Ledger] = {}
+
+    def tick(self) -> float:
+        """Look at everything once and act on it; return the seconds until the next look is due.
+
+        Raises:
+            ApiError: the API server does not answer.
+        """
+        started = perf_counter()
+        worlds = look(self._api, self._parser, self._namespaces)
+        due = [self._tend(seen) for seen in worlds]
+        states = [(id_.kind, _reason(raw)) for seen in worlds for id_, raw in seen.raw.items()]
+        self._metrics.looked(perf_counter() - started, states)
+        return min([REPAIR_SECONDS, *due])
+
+    def _tend(self, seen: Seen) -> float:
+        """Act on one namespace; return the seconds until its next look is due."""
+        now = self._clock()
+        try:
+            if seen.namespace not in self._ledgers:
+                store = self._store_of(seen.namespace)
+                self._ledgers[seen.namespace] = Ledger(store, self._executor)
+            ledger = self._ledgers[seen.namespace]
+            told = ledger.look(seen, now)
+        except StoreError as error:
+            self._metrics.went_wrong("store")
+            logger.error("store: %s", error, extra={"namespace": seen.namespace})
+            return REPAIR_SECONDS
+        for id_, problem in ledger.problems.items():
+            self._metrics.went_wrong("store")
+            logger.error("store: %s", problem, extra={"resource": str(id_)})
+        observed = observe(seen, told, now)
+        known = [id_ for id_ in seen.resources if id_ not in told.unknown]
+        due = list(self._executor.map(partial(self._act, seen, observed), known))
+        list(self._executor.map(partial(self._refuse, seen), seen.invalid))
+        return min([REPAIR_SECONDS, *due])
+
+    def _act(self, seen: Seen, observed: Observed, id_: ResourceId) -> float:
+        resource = observed.resources[id_]
+        try:
+            actions = decide(resource, seen, observed, self._build)
+            soon = self._writer.carry_out(
+                seen.raw[id_], actions, partial(_refused, resource, observed)
+            )
+        except ApiError as error:
+            # One resource's trouble is not the others'.
+            self._metrics.went_wrong("write")
+            logger.warning("%s", error, extra={"resource": str(id_), "namespace": seen.namespace})
+            return 1.0
+        return REPAIR_SECONDS if soon is None else soon
+
+    def _build(self, workload: Workload, owner: Owner) -> Sequence[Manifest]:
+        return build_children(workload, owner, self._platform)
+
+    def _refuse(self, seen: Seen, id_: ResourceId) -> None:
+        """Tell that a resource is not valid: the API server let pass what the models refuse."""
+        raw = seen.raw[id_]
+        generation = int(raw["metadata"].get("generation") or 1)
+        verdict = Verdict(State.FAILED, Reason.INPUT_REFUSED, seen.invalid[id_][:1024])
+        status = Status(observed_generation=generation, conditions=conditions(verdict, generation))
+        try:
+            self._writer.write_status(raw, status)
+        except ApiError as error:
+            self._metrics.went_wrong("write")
+            logger.warning("%s", error, extra={"resource": str(id_), "namespace": seen.namespace})
+
+
+def _refused(resource: object, observed: Observed, why: str) -> Status:
+    verdict = Verdict(State.BLOCKED, Reason.CHILD_REFUSED, why[:1024])
+    return status_of(resource, verdict, observed)  # type: ignore[arg-type]
+
+
+def _reason(raw: Manifest) -> str:
+    found = (raw.get("status") or {}).get("conditions") or ()
+    return next((str(c["reason"]) for c in found if c["type"] == "Ready"), "New")
+
+
+def run(operator: Operator, wake: Wake, stop: threading.Event, alive: Callable[[], None]) -> None:
+    """Look whenever something happened, and every so often anyway, until told to stop.
+
+    Args:
+        operator: looks and acts.
+        wake: is poked by events.
+        stop: ends the loop.
+        alive: is called after each look that reached the API server.
+    """
+    pause = 0.0
+    while not stop.is_set():
+        wake.wait(pause)
+        if stop.wait(SETTLE_SECONDS):
+            return
+        started = perf_counter()
+        try:
+            pause = operator.tick()
+            alive()
+        except ApiError as error:
+            logger.error("the API server does not answer: %s", error)
+            pause = 2.0
+        # However much happens, at least half of the time is somebody else's.
+        pause = max(pause, 0.0)
+        if stop.wait(min(perf_counter() - started, REPAIR_SECONDS)):
+            return

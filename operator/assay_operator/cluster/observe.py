@@ -1,0 +1,174 @@
+"""From what was seen on a cluster to what decisions depend on. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from assay_api.layout import ResourceId
+from assay_operator.cluster.seen import Child, Seen, epoch_seconds, is_server
+from assay_operator.conditions import Verdict
+from assay_operator.decision import Role
+from assay_operator.observed import Attempt, FailureClass, Finished, Observed
+from assay_operator.policies.evidence import Evidence, evidence_of
+from assay_operator.policies.stuck import no_progress, stuck_because
+
+JUDGE_PORT = 8000
+"""Where a judge's pods and Service answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the store of one namespace tells."""
+
+    url: str
+    """Its address."""
+    finished: Mapping[ResourceId, Finished] = field(default_factory=dict)
+    """What has its completion."""
+    collected: Mapping[ResourceId, str] = field(default_factory=dict)
+    """Identities of collected samples."""
+    steps: Mapping[ResourceId, int] = field(default_factory=dict)
+    """Steps done."""
+    still_since: Mapping[ResourceId, float] = field(default_factory=dict)
+    """When that step was first seen, seconds since the epoch."""
+    checkpoints: Mapping[ResourceId, int] = field(default_factory=dict)
+    """Steps of the newest checkpoints."""
+    unknown: frozenset[ResourceId] = frozenset()
+    """What could not be looked up now: nothing may be concluded about it."""
+
+
+def observe(seen: Seen, told: Told, now_seconds: float) -> Observed:
+    """Return the world of one namespace.
+
+    Args:
+        seen: what the API server has.
+        told: what the store has, asked after the API server: what ended had written its proof.
+        now_seconds: since the epoch.
+    """
+    attempts: dict[ResourceId, tuple[Attempt, ...]] = {}
+    last: dict[ResourceId, int] = {}
+    forgotten: dict[ResourceId, Mapping[FailureClass, int]] = {}
+    for id_ in seen.resources:
+        if id_.kind == "RewardModel":
+            attempts[id_] = _served(seen, id_, now_seconds)
+            continue
+        attempts[id_] = _attempts(seen, told, id_, now_seconds)
+        numbers = [attempt.number for attempt in attempts[id_]]
+        last[id_] = max([int(seen.recorded(id_).get("attempt") or 0), *numbers])
+        forgotten[id_] = _forgotten(seen.recorded(id_))
+    return Observed(
+        store_url=told.url,
+        now_seconds=now_seconds,
+        resources=seen.resources,
+        finished=told.finished,
+        attempts=attempts,
+        last_attempt=last,
+        forgotten=forgotten,
+        collected=told.collected,
+        checkpoints=told.checkpoints,
+        on_cluster=True,
+    )
+
+
+def _attempts(seen: Seen, told: Told, id_: ResourceId, now_seconds: float) -> tuple[Attempt, ...]:
+    """Return the attempts of what runs to an end: recorded ones, then those with a child."""
+    status = seen.recorded(id_)
+    recorded = [_recorded(record) for record in status.get("attempts") or ()]
+    known = {attempt.number for attempt in recorded}
+    children = {c.attempt: c for c in seen.own_children(id_) if c.kind != "CronJob"}
+    newest = int(status.get("attempt") or 0)
+    found = [
+        _started(child, told, id_, now_seconds)
+        for number, child in children.items()
+        if number and number not in known
+    ]
+    if newest and newest not in known and newest not in children:
+        # It was started, and nothing is left of it: somebody deleted the child.
+        step = told.steps.get(id_, int(status.get("step") or 0))
+        found.append(
+            Attempt(
+                newest,
+                started_seconds=now_seconds,
+                ended_seconds=now_seconds,
+                step=step,
+                failure=FailureClass.INFRASTRUCTURE,
+                message="was deleted by somebody else",
+            )
+        )
+    return tuple(sorted([*recorded, *found], key=lambda attempt: attempt.number))
+
+
+def _recorded(record: Mapping[str, Any]) -> Attempt:
+    ended = epoch_seconds(record["endedAt"]) if record.get("endedAt") else 0.0
+    failure = record.get("failure")
+    return Attempt(
+        number=int(record["number"]),
+        started_seconds=ended,
+        ended_seconds=ended,
+        exit_code=record.get("exitCode"),
+        stopped=failure is None,
+        step=int(record.get("step") or 0),
+        failure=FailureClass(failure) if failure else None,
+        message=str(record.get("message") or ""),
+    )
+
+
+def _started(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> Attempt:
+    evidence = evidence_of(child.manifest, child.pods)
+    attempt = Attempt(
+        child.attempt, started_seconds=child.created_seconds, step=told.steps.get(id_, 0)
+    )
+    if not evidence.ended:
+        return replace(attempt, stuck=_stuck(child, told, id_, now_seconds))
+    # A collection that has its samples has done its part; it never has a completion.
+    did_its_part = child.role == Role.COLLECT.value and id_ in told.collected
+    return replace(
+        attempt,
+        ended_seconds=now_seconds,
+        exit_code=_exit_code(evidence),
+        stopped=did_its_part and evidence.failure is None,
+        failure=evidence.failure,
+        message=evidence.message,
+    )
+
+
+def _exit_code(evidence: Evidence) -> int | None:
+    return 0 if evidence.failure is None else evidence.exit_code
+
+
+def _stuck(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> Verdict | None:
+    held = stuck_because(child.manifest, child.pods, now_seconds - child.created_seconds)
+    if held or child.role != Role.TRAIN.value or id_ not in told.still_since:
+        return held
+    return no_progress(told.steps[id_], now_seconds - told.still_since[id_])
+
+
+def _served(seen: Seen, id_: ResourceId, now_seconds: float) -> tuple[Attempt, ...]:
+    """Return a judge's only attempt: its Deployment starts pods anew by itself."""
+    servers = [c for c in seen.own_children(id_) if is_server(c) and not c.is_deleting]
+    if not servers:
+        return ()
+    child = servers[0]
+    ready = int((child.manifest.get("status") or {}).get("availableReplicas") or 0) > 0
+    stuck = None
+    if not ready:
+        age = now_seconds - child.created_seconds
+        stuck = stuck_because(child.manifest, child.pods, age)
+    name = child.manifest["metadata"]["name"]
+    url = f"http://{name}.{seen.namespace}.svc:{JUDGE_PORT}/v1"
+    attempt = Attempt(1, child.created_seconds, url=url if ready else None, stuck=stuck)
+    return (attempt,)
+
+
+def _forgotten(status: Mapping[str, Any]) -> Mapping[FailureClass, int]:
+    """Return the failures that are counted, but whose records were dropped."""
+    counted = status.get("failures") or {}
+    kept = Counter(record.get("failure") for record in status.get("attempts") or ())
+    return {c: max(0, int(counted.get(c.value) or 0) - kept[c.value]) for c in FailureClass}
+
+
+def stop_recorded(observed: Observed, id_: ResourceId) -> Observed:
+    """Return the world in which the resource's live attempt was stopped on request."""
+    *before, newest = observed.attempts_of(id_)
+    ended = replace(newest, ended_seconds=observed.now_seconds, stopped=True, stuck=None)
+    return replace(observed, attempts={**observed.attempts, id_: (*before, ended)})
