@@ -69,7 +69,7 @@ def stage_job_digest(job: ResolvedStageJob, dataset: str) -> str:
 
 
 def evaluation_digest(spec: EvaluationSpec, model: str | None, dataset: str) -> str:
-    """Return the `specDigest` of an evaluation; `schedule` says when, and doesn't count.
+    """Return the `specDigest` of an evaluation; when and where it runs doesn't count.
 
     Args:
         spec: the evaluation's spec.
@@ -81,4 +81,4 @@ def evaluation_digest(spec: EvaluationSpec, model: str | None, dataset: str) -> 
 
 def evaluation_identity(spec: EvaluationSpec) -> dict[str, Any]:
     """Return the part of an evaluation's spec that decides its result, as plain values."""
-    return spec.model_dump(mode="json", by_alias=True, exclude={"schedule"})
+    return spec.model_dump(mode="json", by_alias=True, exclude={"schedule", "pool"})

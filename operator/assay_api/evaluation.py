@@ -43,6 +43,11 @@ class EvaluationSpec(Model):
         default=None,
         description="Cron schedule on a cluster; unset: once. On one machine it runs once.",
     )
+    pool: str = Field(
+        default="default",
+        max_length=63,
+        description="Node pool that it runs on, by name, of the Helm values. On a cluster only.",
+    )
     seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
 
 

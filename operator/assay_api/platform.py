@@ -30,7 +30,12 @@ class EnvVar(Model):
 
 
 class Rdma(Model):
-    """InfiniBand or RoCE between nodes. It needs IPC_LOCK, which Pod Security baseline refuses."""
+    """InfiniBand or RoCE between the nodes of a pool.
+
+    Its pods ask for the capability IPC_LOCK, which Pod Security `baseline` and `restricted` refuse:
+    the namespace has to enforce `privileged`. Pods don't run as root, so the container runtime of
+    the nodes has to leave locked memory unlimited too.
+    """
 
     resource: str = Field(min_length=1, description="Extended resource, such as rdma/hca.")
     count: int = Field(default=1, ge=1, le=64, description="How many of it a pod asks for.")
@@ -46,7 +51,11 @@ class NodePool(Model):
     cpus: float = Field(default=4, gt=0, le=1024, description="CPU cores for pods.")
     memory_gib: float = Field(default=16, gt=0, le=16_384, description="Memory for pods, GiB.")
     shm_gib: float = Field(
-        default=2, ge=0, le=4096, description="/dev/shm of a pod, GiB; part of its memory."
+        default=2,
+        ge=0,
+        le=4096,
+        description="/dev/shm of a pod that has a whole node, GiB; part of its memory. Smaller "
+        "pods have their share.",
     )
     node_selector: dict[str, str] = Field(
         default_factory=dict, description="Labels that a node of the pool has."

@@ -49,6 +49,11 @@ class RewardModelSpec(Model):
     precision: Literal["Float32", "BFloat16"] = Field(
         default="BFloat16", description="Number format of the served weights."
     )
+    pool: str = Field(
+        default="default",
+        max_length=63,
+        description="Node pool that serves it, by name, of the Helm values. On a cluster only.",
+    )
 
     @model_validator(mode="after")
     def _one_judge(self) -> Self:

@@ -150,6 +150,8 @@ class ServeOrders(Model):
     """Port that is asked for; 0: any that is free."""
     start_timeout_seconds: float
     """Time it has to become ready."""
+    pool: str = "default"
+    """Node pool that serves it; on one machine there is none."""
 
 
 Orders = Job | ServeOrders

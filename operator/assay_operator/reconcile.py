@@ -213,6 +213,7 @@ def _serve_workload(judge: RewardModel, observed: Observed) -> Workload:
         precision=spec.precision,
         port=spec.port,
         start_timeout_seconds=spec.start_timeout_seconds,
+        pool=spec.pool,
     )
     return Workload(owner, observed.next_attempt(owner), Role.SERVE, orders)
 

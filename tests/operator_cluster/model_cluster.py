@@ -14,7 +14,13 @@ from typing import Any
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
 from assay_api.manifests import parse_manifests
-from assay_operator.children.owner import LABEL_ATTEMPT, LABEL_KIND, LABEL_NAME, LABEL_ROLE, Manifest
+from assay_operator.children.owner import (
+    LABEL_ATTEMPT,
+    LABEL_KIND,
+    LABEL_NAME,
+    LABEL_ROLE,
+    Manifest,
+)
 from assay_operator.cluster.api import ApiError, Conflict, Gone
 from assay_operator.cluster.kinds import BY_NAME, WORKLOADS, Kind
 
@@ -229,7 +235,9 @@ class ModelCluster:
         if job["kind"] == "RayJob":
             return status.get("jobDeploymentStatus") in ("Complete", "Failed")
         ends = {"Succeeded", "Failed", "Complete"}
-        return any(c["type"] in ends and c["status"] == "True" for c in status.get("conditions", ()))
+        return any(
+            c["type"] in ends and c["status"] == "True" for c in status.get("conditions", ())
+        )
 
     def status_of(self, kind: str, name: str) -> dict[str, Any]:
         """Return the status of a resource."""

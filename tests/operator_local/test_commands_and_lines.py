@@ -13,10 +13,10 @@ from assay_api import Completion
 from assay_api.layout import ResourceId
 from assay_data.store import FolderStore
 from assay_operator.local.command import command_for
-from assay_operator.records import Progress
 from assay_operator.local.show import Lines, numbers_text, progress_text
 from assay_operator.observed import Attempt, Observed
 from assay_operator.reconcile import reconcile
+from assay_operator.records import Progress
 
 FOUNDATION = ResourceId("TrainingStage", "foundation")
 ORDERS = Path("/store/orders.json")

@@ -5,6 +5,7 @@ from typing import Any
 
 from assay_api.base import API_VERSION
 from assay_api.layout import ResourceId
+from assay_api.resolved import ResolvedEvaluationJob
 from assay_operator.decision import Role, Workload
 
 Manifest = dict[str, Any]
@@ -17,6 +18,8 @@ LABEL_ROLE = "assay.dev/role"
 MANAGED_BY = {"app.kubernetes.io/part-of": "assay", "app.kubernetes.io/managed-by": "assay"}
 CHILD_SELECTOR = "app.kubernetes.io/managed-by=assay"
 """Selects everything that the operator made."""
+JUDGE_PORT = 8000
+"""Port of a reward model's server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,43 @@ class Owner:
 
 
 def child_name(workload: Workload) -> str:
-    """Return the name of a workload's job: no two attempts ever have the same.
+    """Return the name of what runs a workload; no two attempts of a job ever have the same.
 
     A stage's is `NAME-aN`, at most 46 of the 47 characters that KubeRay allows; other kinds put
-    theirs before it, because Jobs of a dataset and an evaluation could meet.
+    theirs before it, because Jobs of a dataset and an evaluation could meet. Servers and schedules
+    stay: theirs has no attempt.
     """
-    prefix = {Role.DATASET: "dataset-", Role.EVALUATE: "evaluation-", Role.SERVE: "judge-"}
-    return f"{prefix.get(workload.role, '')}{workload.owner.name}-a{workload.attempt}"
+    name, attempt = workload.owner.name, f"-a{workload.attempt}"
+    match workload.role:
+        case Role.TRAIN | Role.COLLECT:
+            return f"{name}{attempt}"
+        case Role.DATASET:
+            return f"dataset-{name}{attempt}"
+        case Role.EVALUATE:
+            return f"evaluation-{name}" + ("" if is_scheduled(workload) else attempt)
+        case Role.SERVE:
+            return judge_name(name)
+
+
+def judge_name(reward_model: str) -> str:
+    """Return the name of a reward model's Deployment and Service."""
+    return f"judge-{reward_model}"
+
+
+def judge_url(reward_model: str, namespace: str) -> str:
+    """Return where a reward model's Service answers, up to and including /v1."""
+    return f"http://{judge_name(reward_model)}.{namespace}.svc:{JUDGE_PORT}/v1"
+
+
+def is_scheduled(workload: Workload) -> bool:
+    """Tell whether the workload is run again and again, by a schedule."""
+    orders = workload.orders
+    return isinstance(orders, ResolvedEvaluationJob) and orders.evaluation.spec.schedule is not None
+
+
+def selector(owner: ResourceId) -> dict[str, str]:
+    """Return the labels by which all pods of a resource are found, whichever the attempt."""
+    return {LABEL_KIND: owner.kind, LABEL_NAME: owner.name}
 
 
 def labels(workload: Workload) -> dict[str, str]:

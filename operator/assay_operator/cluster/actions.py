@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from assay_api import ResolvedEvaluationJob, TrainingPipeline
+from assay_api import TrainingPipeline
 from assay_api.base import Status
 from assay_api.digest import canonical_json
 from assay_api.errors import InvalidInput
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.references import identify
-from assay_operator.children.owner import Manifest, Owner
+from assay_operator.children.owner import Manifest, Owner, is_scheduled
 from assay_operator.cluster.observe import stop_recorded
 from assay_operator.cluster.seen import Child, Seen, attempt_of, is_server
 from assay_operator.conditions import Reason, State, Verdict
@@ -68,10 +68,7 @@ def decide(resource: Resource, seen: Seen, observed: Observed, build: BuildChild
 
 def is_kept(workload: Workload) -> bool:
     """Tell whether a workload is one that stays, and is brought up to date: server or schedule."""
-    orders = workload.orders
-    if isinstance(orders, ResolvedEvaluationJob):
-        return orders.evaluation.spec.schedule is not None
-    return workload.role is Role.SERVE
+    return workload.role is Role.SERVE or is_scheduled(workload)
 
 
 def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay_api.layout import ResourceId
+from assay_operator.children.owner import judge_url
 from assay_operator.cluster.seen import Child, Seen, epoch_seconds, is_server
 from assay_operator.conditions import Verdict
 from assay_operator.decision import Role
 from assay_operator.observed import Attempt, FailureClass, Finished, Observed
 from assay_operator.policies.evidence import Evidence, evidence_of
 from assay_operator.policies.stuck import no_progress, stuck_because
-
-JUDGE_PORT = 8000
-"""Where a judge's pods and Service answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +152,7 @@ def _served(seen: Seen, id_: ResourceId, now_seconds: float) -> tuple[Attempt, .
     if not ready:
         age = now_seconds - child.created_seconds
         stuck = stuck_because(child.manifest, child.pods, age)
-    name = child.manifest["metadata"]["name"]
-    url = f"http://{name}.{seen.namespace}.svc:{JUDGE_PORT}/v1"
+    url = judge_url(id_.name, seen.namespace)
     attempt = Attempt(1, child.created_seconds, url=url if ready else None, stuck=stuck)
     return (attempt,)
 

@@ -1,17 +1,24 @@
 """The command of each workload: the same programs that a container runs."""
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay_api import ResolvedStageJob
+from assay_operator.commands import (
+    SERVER_ENV,
+    dataset_arguments,
+    evaluation_arguments,
+    serve_arguments,
+    train_arguments,
+)
 from assay_operator.decision import Role, Workload
+from assay_operator.local.server import HOST
 from assay_operator.observed import ServeOrders
 
-_LEAST_IMAGES_PER_REQUEST = 16
-_SERVER_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+_MEMORY_FRACTION = 0.1
+"""A machine is shared with everything else on it; a larger share would have to be free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +38,26 @@ def command_for(workload: Workload, orders: Path) -> Command:
         workload: what is to run; a server's port is settled.
         orders: the file that holds its orders.
     """
-    assay = ("-m", "assay_trainer.cli.main")
+    file = str(orders)
     match workload.role:
         case Role.TRAIN | Role.COLLECT:
-            return Command((*_launcher(workload), *assay, "train", "--stage", str(orders)))
+            collect_only = workload.role is Role.COLLECT
+            launcher = (sys.executable,) if collect_only else _launcher(workload)
+            return Command((*launcher, *train_arguments(file, collect_only=collect_only)))
         case Role.DATASET:
-            return Command((sys.executable, *assay, "data", "build", str(orders)))
+            return Command((sys.executable, *dataset_arguments(file)))
         case Role.EVALUATE:
-            return Command((sys.executable, *assay, "eval", "--orders", str(orders)))
+            return Command((sys.executable, *evaluation_arguments(file)))
         case Role.SERVE:
             assert isinstance(workload.orders, ServeOrders)
-            return Command((sys.executable, *assay, *_serve(workload.orders)), _SERVER_ENV)
+            arguments = serve_arguments(
+                workload.orders,
+                host=HOST,
+                port=workload.orders.port,
+                memory_fraction=_MEMORY_FRACTION,
+                graphs=False,
+            )
+            return Command((sys.executable, *arguments), SERVER_ENV)
 
 
 def _launcher(workload: Workload) -> tuple[str, ...]:
@@ -53,16 +69,4 @@ def _launcher(workload: Workload) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "torch.distributed.run"),
         *("--standalone", "--nproc-per-node", str(learners)),
-    )
-
-
-def _serve(orders: ServeOrders) -> tuple[str, ...]:
-    images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
-    return (
-        *("serve", "--own-chat-template", "--model", orders.model, "--name", orders.name),
-        *("--host", "127.0.0.1", "--port", str(orders.port)),
-        *("--dtype", orders.precision.lower(), "--enforce-eager"),
-        *("--max-model-len", str(orders.max_model_length_tokens)),
-        *("--gpu-memory-utilization", "0.1"),
-        *("--limit-mm-per-prompt", json.dumps({"image": images, "video": 1})),
     )

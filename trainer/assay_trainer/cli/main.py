@@ -11,6 +11,8 @@ from assay_api.errors import AssayError, InvalidInput
 from assay_trainer.cli.data import data_app
 from assay_trainer.cli.doctor import doctor_command
 from assay_trainer.cli.evaluate import detect_command, eval_command
+from assay_trainer.cli.operator import operator_command
+from assay_trainer.cli.render import render_command
 from assay_trainer.cli.report import report_command
 from assay_trainer.cli.run import explain_command, run_command
 from assay_trainer.cli.serve import serve_command
@@ -25,6 +27,7 @@ app = typer.Typer(
 )
 app.command("run")(run_command)
 app.command("explain")(explain_command)
+app.command("render")(render_command)
 app.add_typer(data_app, name="data")
 app.command("train")(train_command)
 app.command("eval")(eval_command)
@@ -32,6 +35,7 @@ app.command("detect")(detect_command)
 app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     serve_command
 )
+app.command("operator")(operator_command)
 app.command("report")(report_command)
 app.command("doctor")(doctor_command)
 

@@ -12,6 +12,7 @@ from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_data.video.frames import visual_tokens
 from assay_trainer.chat import detection_prompt
+from assay_trainer.loops.ray_cluster import group_resource
 from assay_trainer.models.published import check_model_folder, model_folder
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.pool import PoolConfig, RolloutPool
@@ -50,6 +51,7 @@ def start_pool(
             num_engines=num_engines,
             threads_per_engine=max(1, (os.cpu_count() or 1) // num_engines),
             num_gpus_per_engine=1.0 if num_gpus else 0.0,
+            resource=group_resource("rollout"),
         )
     )
 

@@ -13,6 +13,15 @@ def is_remote() -> bool:
     return "RAY_ADDRESS" in os.environ
 
 
+def group_resource(name: str) -> str | None:
+    """Return the resource by which processes find their group of nodes; None: there are no groups.
+
+    A RayJob's worker groups `learners` and `rollouts` have `learner` and `rollout`, one for each
+    process that is to run there.
+    """
+    return name if ray.cluster_resources().get(name) else None
+
+
 @contextmanager
 def ray_cluster(num_workers: int) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start one in processes of this machine."""

@@ -13,7 +13,7 @@ import ray
 
 from assay_api import AssayError, EngineError, InvalidInput, ResolvedStageJob
 from assay_trainer.loops.engines import start_pool
-from assay_trainer.loops.ray_cluster import is_remote, ray_cluster
+from assay_trainer.loops.ray_cluster import group_resource, is_remote, ray_cluster
 from assay_trainer.rollout.pool import RolloutPool
 
 _MAX_LEARNER_FAILURES = 2
@@ -46,13 +46,16 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> None:
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
     on_gpu = ray.cluster_resources().get("GPU", 0) > 0
+    place = group_resource("learner")
     with tempfile.TemporaryDirectory(prefix="assay-ray-train-") as scratch:
         trainer = TorchTrainer(
             _learner,
             train_loop_config={"job": job.model_dump_json(by_alias=True), "pool": pool},
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=job.stage.spec.placement.learners, use_gpu=on_gpu
+                num_workers=job.stage.spec.placement.learners,
+                use_gpu=on_gpu,
+                resources_per_worker={"CPU": 1, "GPU": int(on_gpu), place: 1} if place else None,
             ),
             run_config=RunConfig(
                 storage_path=scratch,

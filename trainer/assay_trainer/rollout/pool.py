@@ -47,6 +47,8 @@ class PoolConfig:
     num_engines: int
     threads_per_engine: int
     num_gpus_per_engine: float
+    resource: str | None = None
+    """Ray's own resource of the nodes that engines belong on; None: any node."""
     start_timeout_seconds: float = 900.0
     call_timeout_seconds: float = 1800.0
 
@@ -97,7 +99,11 @@ class RolloutPool:
     def __init__(self, config: PoolConfig) -> None:
         """Start the engines; `wait_ready` waits for them."""
         self._config = config
-        self._actor = ray.remote(num_cpus=1, num_gpus=config.num_gpus_per_engine)(_Engine)
+        self._actor = ray.remote(
+            num_cpus=1,
+            num_gpus=config.num_gpus_per_engine,
+            resources={config.resource: 1} if config.resource else None,
+        )(_Engine)
         self._weights: tuple[Any, ...] = ()
         self._engines = [self._start() for _ in range(config.num_engines)]
 

@@ -1,0 +1,78 @@
+"""NetworkPolicy: what a workload's pods may talk to; everything else is refused."""
+
+from urllib.parse import urlsplit
+
+from assay_api.layout import ResourceId
+from assay_api.platform import Platform
+from assay_api.resolved import ResolvedStageJob
+from assay_operator.children.owner import (
+    JUDGE_PORT,
+    LABEL_KIND,
+    Manifest,
+    Owner,
+    child_name,
+    judge_name,
+    metadata,
+    selector,
+)
+from assay_operator.decision import Role, Workload
+
+METRICS_PORT = 9100
+"""Port of the trainer's metrics."""
+DASHBOARD_PORT = 8265
+"""Port at which KubeRay asks a Ray head how its job is."""
+KUBERAY = {"app.kubernetes.io/component": "kuberay-operator"}
+"""Labels of KubeRay's operator, by its chart and by its manifests alike."""
+
+
+def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Manifest:
+    """Return the NetworkPolicy of a resource's pods, of this attempt and of others.
+
+    In: each other, whoever collects metrics, KubeRay at a Ray head, stages at a judge. Out: each
+    other, DNS, the store, and the judges that a stage asks.
+    """
+    own = {"podSelector": {"matchLabels": selector(workload.owner)}}
+    ingress: list[Manifest] = [
+        {"from": [own]},
+        {"from": [{"namespaceSelector": {}}], "ports": [_tcp(METRICS_PORT)]},
+    ]
+    if workload.role in (Role.TRAIN, Role.COLLECT):
+        kuberay = {"namespaceSelector": {}, "podSelector": {"matchLabels": KUBERAY}}
+        ingress.append({"from": [kuberay], "ports": [_tcp(DASHBOARD_PORT)]})
+    if workload.role is Role.SERVE:
+        stages = {"podSelector": {"matchLabels": {LABEL_KIND: "TrainingStage"}}}
+        ingress.append({"from": [stages], "ports": [_tcp(JUDGE_PORT)]})
+    dns = {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]}
+    store = {"ports": [_tcp(platform.store.port)]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(workload, owner, child_name(workload)),
+        "spec": {
+            "podSelector": own["podSelector"],
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress,
+            "egress": [{"to": [own]}, dns, store, *_to_judges(workload)],
+        },
+    }
+
+
+def _to_judges(workload: Workload) -> list[Manifest]:
+    """Return the rules for a stage's judges: those of the namespace, and those elsewhere."""
+    if not isinstance(workload.orders, ResolvedStageJob):
+        return []
+    rules: list[Manifest] = []
+    for judge in workload.orders.judges:
+        url = urlsplit(judge.url)
+        if (url.hostname or "").split(".")[0] == judge_name(judge.name):
+            served = selector(ResourceId("RewardModel", judge.name))
+            to = [{"podSelector": {"matchLabels": served}}]
+            rules.append({"to": to, "ports": [_tcp(JUDGE_PORT)]})
+        else:
+            port = url.port or (443 if url.scheme == "https" else 80)
+            rules.append({"ports": [_tcp(port)]})
+    return rules
+
+
+def _tcp(port: int) -> Manifest:
+    return {"protocol": "TCP", "port": port}

@@ -1,0 +1,213 @@
+"""Pods: one template for all of them, so that none forgets what Pod Security asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from assay_api.platform import NodePool, Platform, StoreAccess
+from assay_api.stage import PodTemplate
+from assay_operator.children.orders import FOLDER as ORDERS_FOLDER
+from assay_operator.children.owner import Manifest, labels
+from assay_operator.children.placement import Size
+from assay_operator.children.quantities import cores, mebibytes
+from assay_operator.decision import Workload
+
+COMPONENT = "app.kubernetes.io/component"
+"""Label that tells a job's pods apart: learner, rollout, head, submitter, judge..."""
+USER = 10001
+"""User and group of every container."""
+
+_HOME = "/home/assay"
+_CREDENTIALS_FOLDER = "/etc/assay/credentials"
+_AUTHORITY_FOLDER = "/etc/assay/ca"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENV = {
+    "HOME": _HOME,
+    # The image's list of users need not know ours; getpass asks here first.
+    "USER": "assay",
+    "HF_HOME": f"{_HOME}/huggingface",
+    "ASSAY_CACHE": f"{_HOME}/cache",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What a pod has that others don't."""
+
+    component: str
+    """What it is, as a label."""
+    container: str
+    """Name of its container."""
+    image: str
+    """Image of the container, unless the stage says otherwise."""
+    pool: NodePool
+    """Where it runs."""
+    size: Size
+    """What it asks for."""
+    command: tuple[str, ...] = ()
+    """Program and arguments; none: whoever makes the pod gives them."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables of its program."""
+    orders: str | None = None
+    """Name of the ConfigMap with its orders, if it reads any."""
+    needs_store: bool = True
+    """Whether it reads or writes the store."""
+    template: PodTemplate = field(default_factory=PodTemplate)
+    """What the stage asks for besides."""
+    restart_policy: str | None = None
+    """Restart policy, where it is the pod that has one."""
+    grace_seconds: int = 30
+    """Time between being asked to end and being killed."""
+    container_extra: Manifest = field(default_factory=dict)
+    """Ports and probes."""
+
+
+def pod_template(workload: Workload, platform: Platform, pod: Pod) -> Manifest:
+    """Return the template of a pod: it passes Pod Security restricted, unless it uses RDMA."""
+    asked = pod.template
+    annotations = {**asked.annotations, "sidecar.istio.io/inject": "false"}
+    own = {**labels(workload), COMPONENT: pod.component}
+    return {
+        "metadata": {"labels": {**asked.labels, **own}, "annotations": annotations},
+        "spec": _spec(platform, pod),
+    }
+
+
+def _spec(platform: Platform, pod: Pod) -> Manifest:
+    pool, asked = pod.pool, pod.template
+    tolerations = dict.fromkeys((*pool.tolerations, *asked.tolerations))
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": pod.grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(platform, pod)],
+        "volumes": [volume for volume, _ in _volumes(platform, pod)],
+    }
+    optional: Manifest = {
+        "restartPolicy": pod.restart_policy,
+        "serviceAccountName": platform.service_account,
+        "priorityClassName": asked.priority_class or pool.priority_class,
+        "schedulerName": pool.scheduler_name,
+        "imagePullSecrets": [{"name": name} for name in platform.images.pull_secrets],
+        "nodeSelector": {**pool.node_selector, **asked.node_selector},
+        "tolerations": [_given(toleration.model_dump()) for toleration in tolerations],
+    }
+    return {**spec, **_given(optional)}
+
+
+def _given(values: Manifest) -> Manifest:
+    return {key: value for key, value in values.items() if value}
+
+
+def _container(platform: Platform, pod: Pod) -> Manifest:
+    capabilities: Manifest = {"drop": ["ALL"]}
+    if _uses_rdma(pod):
+        capabilities["add"] = ["IPC_LOCK"]
+    container: Manifest = {
+        "name": pod.container,
+        "image": pod.template.image or pod.image,
+        "imagePullPolicy": platform.images.pull_policy.value,
+        "env": _env(platform, pod),
+        "resources": _resources(pod),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": capabilities,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [mount for _, mount in _volumes(platform, pod)],
+        **pod.container_extra,
+    }
+    if pod.command:
+        container["command"] = list(pod.command)
+    return container
+
+
+def _uses_rdma(pod: Pod) -> bool:
+    return pod.pool.rdma is not None and pod.size.gpus > 0
+
+
+def _resources(pod: Pod) -> Manifest:
+    size, extended = pod.size, dict[str, str]()
+    if size.gpus:
+        extended[pod.pool.gpu_resource] = str(size.gpus)
+    if pod.pool.rdma is not None and _uses_rdma(pod):
+        extended[pod.pool.rdma.resource] = str(pod.pool.rdma.count)
+    memory = mebibytes(size.memory_gib)
+    return {
+        "requests": {"cpu": cores(size.cpus), "memory": memory, **extended},
+        "limits": {"cpu": cores(size.cpu_limit), "memory": memory, **extended},
+    }
+
+
+def _env(platform: Platform, pod: Pod) -> list[Manifest]:
+    """Return the variables, each once: the stage's before the pool's before everybody's."""
+    env = {**_ENV, **pod.env}
+    interpreter = PurePosixPath(platform.python)
+    if interpreter.is_absolute():
+        # KubeRay calls `ray`, which lies beside the interpreter.
+        env["PATH"] = f"{interpreter.parent}:{_PATH}"
+    if pod.needs_store:
+        env |= _store_env(platform.store)
+    env |= {variable.name: variable.value for variable in pod.pool.env}
+    env |= {variable.name: variable.value for variable in pod.template.env}
+    return [{"name": name, "value": value} for name, value in env.items()]
+
+
+def _store_env(store: StoreAccess) -> dict[str, str]:
+    found = {
+        "AWS_ENDPOINT_URL": store.endpoint,
+        "AWS_REGION": store.region,
+        "ASSAY_S3_CREDENTIALS": _CREDENTIALS_FOLDER if store.credentials_secret else None,
+        "AWS_CA_BUNDLE": f"{_AUTHORITY_FOLDER}/ca.crt" if store.ca_config_map else None,
+    }
+    return _given(found)
+
+
+def _volumes(platform: Platform, pod: Pod) -> list[tuple[Manifest, Manifest]]:
+    """Return each volume with its mount."""
+    shm = {"medium": "Memory", "sizeLimit": mebibytes(pod.size.shm_gib)}
+    found = [
+        _volume("tmp", "/tmp", {"emptyDir": {}}),
+        _volume("home", _HOME, {"emptyDir": {}}),
+        _volume("shm", "/dev/shm", {"emptyDir": shm}),
+    ]
+    if pod.orders is not None:
+        found.append(_volume("orders", ORDERS_FOLDER, {"configMap": {"name": pod.orders}}, True))
+    store = platform.store
+    if pod.needs_store and store.credentials_secret:
+        # Readable by the group, which is fsGroup; as files they follow a rotation.
+        secret = {"secretName": store.credentials_secret, "defaultMode": 0o440}
+        found.append(_volume("credentials", _CREDENTIALS_FOLDER, {"secret": secret}, True))
+    if pod.needs_store and store.ca_config_map:
+        found.append(
+            _volume("ca", _AUTHORITY_FOLDER, {"configMap": {"name": store.ca_config_map}}, True)
+        )
+    for number, folder in enumerate(platform.host_folders):
+        host: dict[str, Any] = {"hostPath": {"path": folder.path, "type": "Directory"}}
+        found.append(_volume(f"host-{number}", folder.mount_path, host, True))
+    return found
+
+
+def _volume(
+    name: str, path: str, source: Manifest, read_only: bool = False
+) -> tuple[Manifest, Manifest]:
+    mount: Manifest = {"name": name, "mountPath": path}
+    if read_only:
+        mount["readOnly"] = True
+    return {"name": name, **source}, mount

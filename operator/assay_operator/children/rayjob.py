@@ -1,0 +1,189 @@
+"""RayJob: rollout engines and learners on one Ray cluster, as KubeRay 1.6 and 1.7 take it.
+
+The head, without GPU, and the pod that submits the job lie in `cpuPool`. Learners and rollout
+engines have a worker group each, with a Ray resource of its own by which they find their place.
+The entrypoint, which KubeRay pastes into a shell, holds nothing that a user has written: the
+orders are a mounted file.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+from assay_api.platform import Platform
+from assay_api.stage import PodTemplate
+from assay_operator.children.orders import PATH, orders_name
+from assay_operator.children.owner import Manifest, Owner
+from assay_operator.children.placement import (
+    Site,
+    Spread,
+    check_nodes,
+    cpu_site,
+    helper_size,
+    job_size,
+    site,
+    spread,
+    submitter_size,
+)
+from assay_operator.children.pods import Pod, pod_template
+from assay_operator.children.stages import (
+    GPUS_PER_ROLLOUT_FIELD,
+    GRACE_SECONDS,
+    LEARNERS_FIELD,
+    POOL_FIELD,
+    job_metadata,
+    stage_spec,
+)
+from assay_operator.commands import train_arguments
+from assay_operator.decision import Role, Workload
+
+START_DEADLINE_SECONDS = 3600
+"""A cluster that is not running by then has failed: nothing else ends an endless Initializing."""
+GANG = "ray.io/gang-scheduling-enabled"
+"""Label by which KubeRay's schedulers start all pods or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A worker group: equal pods with equal numbers of processes."""
+
+    name: str
+    resource: str
+    spread: Spread
+    gpus_each: int
+
+
+def build_rayjob(workload: Workload, owner: Owner, platform: Platform) -> tuple[Manifest, ...]:
+    """Return the RayJob of one attempt of a stage, or of fusion's collection.
+
+    Raises:
+        InvalidInput: the stage does not fit its node pool.
+    """
+    spec = stage_spec(workload)
+    where = site(workload, platform, POOL_FIELD, spec.placement.pool)
+    groups = _groups(workload, where)
+    metadata = job_metadata(workload, owner, where)
+    if where.pool.scheduler_name:
+        metadata["labels"][GANG] = "true"
+    collect_only = workload.role is Role.COLLECT
+    entrypoint = (platform.python, *train_arguments(PATH, collect_only=collect_only))
+    return (
+        {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "metadata": metadata,
+            "spec": {
+                "entrypoint": shlex.join(entrypoint),
+                # Of this attempt: a submitter that starts anew finds the job that it has submitted.
+                "jobId": metadata["name"],
+                "submissionMode": "K8sJobMode",
+                "submitterPodTemplate": _submitter(workload, platform),
+                "shutdownAfterJobFinishes": True,
+                "backoffLimit": 0,
+                "preRunningDeadlineSeconds": START_DEADLINE_SECONDS,
+                "rayClusterSpec": {
+                    "rayVersion": platform.ray_version,
+                    "headGroupSpec": _head(workload, platform),
+                    "workerGroupSpecs": [
+                        _worker_group(workload, platform, where, group, groups) for group in groups
+                    ],
+                },
+            },
+        },
+    )
+
+
+def _groups(workload: Workload, where: Site) -> list[_Group]:
+    """Return the worker groups, after a look whether the pool can hold them together."""
+    placement = stage_spec(workload).placement
+    engines = spread(
+        where, GPUS_PER_ROLLOUT_FIELD, placement.rollouts, gpus_each=placement.gpus_per_rollout
+    )
+    groups = [_Group("rollouts", "rollout", engines, placement.gpus_per_rollout)]
+    what = f"{placement.rollouts} rollouts"
+    if workload.role is Role.TRAIN:
+        learners = spread(where, LEARNERS_FIELD, placement.learners)
+        groups.insert(0, _Group("learners", "learner", learners, 1))
+        what = f"{placement.learners} learners and {what}"
+    gpus = [
+        group.spread.per_pod * group.gpus_each for group in groups for _ in range(group.spread.pods)
+    ]
+    check_nodes(where, gpus, what)
+    return groups
+
+
+def _worker_group(
+    workload: Workload, platform: Platform, where: Site, group: _Group, groups: list[_Group]
+) -> Manifest:
+    gpus = group.spread.per_pod * group.gpus_each
+    pod = Pod(
+        component=group.resource,
+        container="ray-worker",
+        image=platform.images.trainer,
+        pool=where.pool,
+        size=job_size(where, gpus, sum(other.spread.pods for other in groups)),
+        template=stage_spec(workload).pod_template,
+        restart_policy="Never",
+        grace_seconds=GRACE_SECONDS,
+    )
+    resources = {
+        # Logical ones: an actor for each process, and one for Ray's own.
+        "CPU": str(group.spread.per_pod + 1),
+        group.resource: str(group.spread.per_pod),
+    }
+    if where.gpus:
+        resources["GPU"] = str(gpus)
+    return {
+        "groupName": group.name,
+        "replicas": group.spread.pods,
+        "minReplicas": group.spread.pods,
+        "maxReplicas": group.spread.pods,
+        "resources": resources,
+        "rayStartParams": {},
+        "template": pod_template(workload, platform, pod),
+    }
+
+
+def _head(workload: Workload, platform: Platform) -> Manifest:
+    where = cpu_site(workload, platform)
+    pod = Pod(
+        component="head",
+        container="ray-head",
+        image=platform.images.trainer,
+        pool=where.pool,
+        size=helper_size(where),
+        orders=orders_name(workload),
+        template=_off_the_pool(stage_spec(workload).pod_template),
+        restart_policy="Never",
+        grace_seconds=GRACE_SECONDS,
+        container_extra={
+            "ports": [
+                {"name": "gcs-server", "containerPort": 6379},
+                {"name": "dashboard", "containerPort": 8265},
+                {"name": "client", "containerPort": 10001},
+            ]
+        },
+    )
+    return {
+        "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
+        "template": pod_template(workload, platform, pod),
+    }
+
+
+def _submitter(workload: Workload, platform: Platform) -> Manifest:
+    where = cpu_site(workload, platform)
+    pod = Pod(
+        component="submitter",
+        container="ray-job-submitter",
+        image=platform.images.trainer,
+        pool=where.pool,
+        size=submitter_size(where),
+        needs_store=False,
+        template=_off_the_pool(stage_spec(workload).pod_template),
+        restart_policy="Never",
+    )
+    return pod_template(workload, platform, pod)
+
+
+def _off_the_pool(template: PodTemplate) -> PodTemplate:
+    """Return a stage's template for pods outside of its pool, without the nodes that it chose."""
+    return template.model_copy(update={"node_selector": {}, "tolerations": ()})

@@ -1,0 +1,50 @@
+"""What the programs of workloads are called with: here and in containers the same."""
+
+import json
+
+from assay_operator.observed import ServeOrders
+
+ASSAY = ("-m", "assay_trainer.cli.main")
+"""The `assay` command, for a Python interpreter."""
+SERVER_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+"""Variables of vLLM's server."""
+
+_LEAST_IMAGES_PER_REQUEST = 16
+
+
+def train_arguments(orders: str, *, collect_only: bool = False) -> tuple[str, ...]:
+    """Return the arguments of a stage's program, which reads its orders from a file."""
+    return (*ASSAY, "train", *(("--collect-only",) if collect_only else ()), "--stage", orders)
+
+
+def dataset_arguments(orders: str) -> tuple[str, ...]:
+    """Return the arguments of the program that makes a dataset."""
+    return (*ASSAY, "data", "build", orders)
+
+
+def evaluation_arguments(orders: str) -> tuple[str, ...]:
+    """Return the arguments of the program that evaluates a model."""
+    return (*ASSAY, "eval", "--orders", orders)
+
+
+def serve_arguments(
+    orders: ServeOrders, *, host: str, port: int, memory_fraction: float, graphs: bool
+) -> tuple[str, ...]:
+    """Return the arguments of a reward model's server.
+
+    Args:
+        orders: what is served.
+        host: address to listen on.
+        port: port to listen on.
+        memory_fraction: share of the device's memory that vLLM takes.
+        graphs: whether to compile and record CUDA graphs: slower to start, faster to answer.
+    """
+    images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
+    return (
+        *(*ASSAY, "serve", "--own-chat-template", "--model", orders.model, "--name", orders.name),
+        *("--host", host, "--port", str(port)),
+        *("--dtype", orders.precision.lower(), *(() if graphs else ("--enforce-eager",))),
+        *("--max-model-len", str(orders.max_model_length_tokens)),
+        *("--gpu-memory-utilization", str(memory_fraction)),
+        *("--limit-mm-per-prompt", json.dumps({"image": images, "video": 1})),
+    )
