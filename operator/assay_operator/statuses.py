@@ -34,6 +34,7 @@ def dataset_status(dataset: Dataset, verdict: Verdict, observed: Observed) -> Da
     completion = observed.completion(identify(dataset))
     return DatasetStatus(
         **_common(dataset, verdict),
+        attempt=observed.last_attempt.get(identify(dataset), 0),
         digest=completion.digest if completion else None,
         num_rows=_count(completion, "numRows"),
         num_dropped=_count(completion, "numDropped"),
@@ -65,6 +66,7 @@ def evaluation_status(
     model = resolve_model(evaluation.spec.model, observed) if ready else None
     return EvaluationStatus(
         **_common(evaluation, verdict),
+        attempt=observed.last_attempt.get(owner, 0),
         model_digest=model.digest if completion and model else None,
         accuracy=_accuracies(completion),
         result=observed.url(owner, completion.result) if completion else None,
