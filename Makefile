@@ -6,7 +6,7 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lint check programs test demo clean
+.PHONY: help setup lock generate lint check programs test demo clean
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
@@ -85,6 +85,12 @@ lock: setup ## Resolve constraints/*.txt from pyproject.toml and constraints/pin
 	@echo "lock: resolving for CPU, then for GPU with the same versions"
 	$(COMPILE) --extra cpu --output-file constraints/cpu.txt
 	$(COMPILE) --extra gpu --constraint constraints/cpu.txt --output-file constraints/gpu.txt
+
+# What is made from the typed models and committed: a test of `make check` tells when it is stale.
+CRD_FOLDERS := manifests/crds charts/assay/files/crds
+
+generate: setup ## Write the CRDs from the typed models.
+	@for folder in $(CRD_FOLDERS); do $(ASSAY) crds --out $$folder; done
 
 # ----------------------------------------------------------------------------------- tests
 

@@ -3,13 +3,41 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 API_VERSION: Literal["assay.dev/v1alpha1"] = "assay.dev/v1alpha1"
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
 """A DNS-1035 label of at most 40 characters: a child's name adds an attempt to it (RayJob: 47)."""
+
+Uri = Annotated[str, Field(min_length=1, max_length=1024)]
+"""A path or a URL."""
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""A seed, as every generator takes it."""
+
+MAX_STEPS = 10_000_000
+"""Optimiser steps, at most: a bound so that every number fits everywhere."""
+
+MAX_TOKENS = 1_048_576
+"""Tokens of a context, at most."""
+
+LabelKey = Annotated[
+    str,
+    Field(
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+    ),
+]
+"""Key of a Kubernetes label or annotation: an optional DNS prefix, and a name."""
+
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
+]
+"""Value of a Kubernetes label."""
+
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+"""Kubernetes labels."""
 
 
 class Model(BaseModel):
@@ -50,16 +78,35 @@ class Metadata(Model):
     generation: int = Field(default=1, description="Counts changes of the spec; set by the server.")
 
 
+_MAX_MESSAGE = 32_768
+
+
+def _shortened(message: object) -> object:
+    # A long error must not keep a status from being written.
+    return message[:_MAX_MESSAGE] if isinstance(message, str) else message
+
+
 class Condition(Model):
     """A standard Kubernetes condition."""
 
-    type: str = Field(description="What is described: Ready, Succeeded, Blocked, Failed.")
+    type: str = Field(
+        max_length=316, description="What is described: Ready, Succeeded, Blocked, Failed."
+    )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field(description="Why, as one CamelCase word out of a fixed list.")
-    message: str = Field(default="", description="Why, for people: what happened, what to do.")
+    reason: str = Field(
+        max_length=1024, description="Why, as one CamelCase word out of a fixed list."
+    )
+    message: Annotated[str, BeforeValidator(_shortened)] = Field(
+        default="",
+        max_length=_MAX_MESSAGE,
+        description="Why, for people: what happened, what to do.",
+    )
     observed_generation: int = Field(default=1, description="The generation this speaks of.")
     last_transition_time: str | None = Field(
-        default=None, description="When the status last changed, RFC 3339; on a cluster only."
+        default=None,
+        max_length=40,
+        description="When the status last changed, RFC 3339. On a cluster only.",
+        json_schema_extra={"format": "date-time"},
     )
 
 
@@ -67,7 +114,9 @@ class Status(Model):
     """What the operator reports of any resource."""
 
     observed_generation: int = Field(default=0, description="Generation of the spec last acted on.")
-    conditions: tuple[Condition, ...] = Field(default=(), description="Standard conditions.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(), max_length=16, description="Standard conditions."
+    )
 
     def condition(self, condition_type: str) -> Condition | None:
         """Return the condition of that type, if it was ever set."""
@@ -136,25 +185,35 @@ class ScratchModel(Model):
     It has exactly the Hugging Face format of the real one; only the sizes differ.
     """
 
-    hidden_size: int = Field(default=128, ge=32, description="Width of the text model.")
-    num_layers: int = Field(default=3, ge=1, description="Layers of the text model.")
-    num_heads: int = Field(default=4, ge=1, description="Attention heads of the text model.")
-    num_kv_heads: int = Field(default=2, ge=1, description="Key and value heads (grouped query).")
-    vision_hidden_size: int = Field(default=64, ge=16, description="Width of the vision tower.")
-    vision_depth: int = Field(default=3, ge=1, description="Layers of the vision tower.")
-    vocabulary_size: int = Field(
-        default=1024, ge=300, description="At most this many tokens in the byte-level BPE."
+    hidden_size: int = Field(default=128, ge=32, le=65_536, description="Width of the text model.")
+    num_layers: int = Field(default=3, ge=1, le=1024, description="Layers of the text model.")
+    num_heads: int = Field(
+        default=4, ge=1, le=1024, description="Attention heads of the text model."
     )
-    max_position_embeddings: int = Field(default=4096, ge=512, description="Context in tokens.")
-    seed: int = Field(default=0, ge=0, description="Seed of the random weights.")
+    num_kv_heads: int = Field(
+        default=2, ge=1, le=1024, description="Key and value heads (grouped query)."
+    )
+    vision_hidden_size: int = Field(
+        default=64, ge=16, le=65_536, description="Width of the vision tower."
+    )
+    vision_depth: int = Field(default=3, ge=1, le=1024, description="Layers of the vision tower.")
+    vocabulary_size: int = Field(
+        default=1024,
+        ge=300,
+        le=1_000_000,
+        description="At most this many tokens in the byte-level BPE.",
+    )
+    max_position_embeddings: int = Field(
+        default=4096, ge=512, le=MAX_TOKENS, description="Context in tokens."
+    )
+    seed: Seed = Field(default=0, description="Seed of the random weights.")
 
 
 class ModelSource(OneOf):
     """Where a model's weights come from: exactly one of the three."""
 
-    uri: str | None = Field(
+    uri: Uri | None = Field(
         default=None,
-        min_length=1,
         description="Folder, file:// or s3:// URL of a Hugging Face checkpoint.",
     )
     from_stage: Name | None = Field(
@@ -168,9 +227,7 @@ class ModelSource(OneOf):
 class ModelRef(OneOf):
     """A trained model: exactly one of the two."""
 
-    uri: str | None = Field(
-        default=None, min_length=1, description="Folder or URL of a Hugging Face checkpoint."
-    )
+    uri: Uri | None = Field(default=None, description="Folder or URL of a Hugging Face checkpoint.")
     from_stage: Name | None = Field(
         default=None, description="Name of the TrainingStage whose result is the model."
     )

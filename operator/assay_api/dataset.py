@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from assay_api.base import API_VERSION, Metadata, Model, OneOf, WorkStatus
+from assay_api.base import API_VERSION, Metadata, Model, OneOf, Seed, Uri, WorkStatus
 
 
 class SourceFormat(StrEnum):
@@ -17,8 +17,7 @@ class SourceFormat(StrEnum):
 class FolderSource(Model):
     """Videos in folders named after their class: real/ and fake/GENERATOR/ (nesting is free)."""
 
-    uri: str = Field(
-        min_length=1,
+    uri: Uri = Field(
         description="Folder or archive (.zip, .7z, .tar, .tar.gz, .tgz) with real/ and fake/, as a "
         "path, a file:// or an s3:// URL.",
     )
@@ -56,15 +55,18 @@ class Polarity(Model):
     The positive class, which a detector is to find, is fake.
     """
 
-    real: str = Field(min_length=1, description="Answer that means real, such as no or A.")
-    fake: str = Field(min_length=1, description="Answer that means fake, such as yes or B.")
+    real: str = Field(
+        min_length=1, max_length=256, description="Answer that means real, such as no or A."
+    )
+    fake: str = Field(
+        min_length=1, max_length=256, description="Answer that means fake, such as yes or B."
+    )
 
 
 class RowsSource(Model):
     """Annotated rows in files, in the format of one of the surrounding tools."""
 
-    uri: str = Field(
-        min_length=1,
+    uri: Uri = Field(
         description="File (.json, .jsonl, .parquet, or .yaml with `datasets: [{json_path: ...}]`), "
         "or folder of such files: a path, a file:// or an s3:// URL.",
     )
@@ -72,7 +74,7 @@ class RowsSource(Model):
         default=RowsFormat.AUTO,
         description="Whose rows they are. Auto: found out from the columns of the first rows.",
     )
-    media: tuple[str, ...] = Field(
+    media: tuple[Uri, ...] = Field(
         default=(),
         max_length=64,
         description="Where the rows' media are looked up, in this order: folders, archives (.zip, "
@@ -99,7 +101,7 @@ class SyntheticSource(Model):
     )
     seconds: float = Field(default=4.0, ge=1, le=60, description="Duration of each video.")
     fps: float = Field(default=8.0, ge=1, le=60, description="Frames per second of the files.")
-    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+    seed: Seed = Field(default=0, description="Seed of everything drawn at random.")
 
 
 class DatasetSource(OneOf):
@@ -123,9 +125,14 @@ class FramePlan(Model):
         default="AtFps",
         description="AtFps: 1/fps apart from the start. Whole: evenly over the whole clip.",
     )
-    min_pixels: int = Field(default=3_136, ge=784, description="Least pixels of a frame.")
+    min_pixels: int = Field(
+        default=3_136, ge=784, le=100_000_000, description="Least pixels of a frame."
+    )
     max_pixels: int = Field(
-        default=147_456, ge=784, description="Most pixels of a frame; sides are multiples of 28."
+        default=147_456,
+        ge=784,
+        le=100_000_000,
+        description="Most pixels of a frame; sides are multiples of 28.",
     )
     codec: Literal["Jpeg", "Png", "WebP"] = Field(
         default="Jpeg",
@@ -166,7 +173,7 @@ class SplitPlan(Model):
         lt=1,
         description="Random: share of the videos of each class that are Test.",
     )
-    seed: int = Field(default=0, ge=0, description="Random: seed of the division.")
+    seed: Seed = Field(default=0, description="Random: seed of the division.")
 
 
 class DatasetSpec(Model):

@@ -31,7 +31,7 @@ def spec_digest(model: BaseModel) -> str:
     return sha256_of(model.model_dump(mode="json", by_alias=True))
 
 
-_FREE_TO_CHANGE: dict[str, Any] = {
+STAGE_FREE_TO_CHANGE: dict[str, Any] = {
     "retry": True,
     "suspend": True,
     "checkpoint": True,
@@ -41,10 +41,13 @@ _FREE_TO_CHANGE: dict[str, Any] = {
 }
 """Fields of a stage that say when, where and how often it runs, not what comes out."""
 
+EVALUATION_FREE_TO_CHANGE: dict[str, Any] = {"schedule": True, "pool": True}
+"""Fields of an evaluation that say when and where it runs."""
+
 
 def stage_identity(spec: TrainingStageSpec) -> dict[str, Any]:
     """Return the part of a stage's spec that decides what is trained, as plain values."""
-    return spec.model_dump(mode="json", by_alias=True, exclude=_FREE_TO_CHANGE)
+    return spec.model_dump(mode="json", by_alias=True, exclude=STAGE_FREE_TO_CHANGE)
 
 
 def stage_digest(spec: TrainingStageSpec, model: str | None, dataset: str) -> str:
@@ -81,4 +84,4 @@ def evaluation_digest(spec: EvaluationSpec, model: str | None, dataset: str) -> 
 
 def evaluation_identity(spec: EvaluationSpec) -> dict[str, Any]:
     """Return the part of an evaluation's spec that decides its result, as plain values."""
-    return spec.model_dump(mode="json", by_alias=True, exclude={"schedule", "pool"})
+    return spec.model_dump(mode="json", by_alias=True, exclude=EVALUATION_FREE_TO_CHANGE)

@@ -1,8 +1,8 @@
 """Evaluation: a model's accuracy on a dataset, once or on a schedule."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from assay_api.base import (
     API_VERSION,
@@ -10,10 +10,12 @@ from assay_api.base import (
     Model,
     ModelRef,
     Name,
+    Seed,
     Split,
     ThinkingMode,
     WorkStatus,
 )
+from assay_api.schedule import check_schedule
 
 
 class EvaluationSpec(Model):
@@ -25,10 +27,11 @@ class EvaluationSpec(Model):
     modes: tuple[ThinkingMode, ...] = Field(
         default=(ThinkingMode.THINK, ThinkingMode.NO_THINK),
         min_length=1,
+        max_length=8,
         description="Thinking modes; each is evaluated on every clip.",
     )
     max_clips: int | None = Field(
-        default=None, ge=1, description="At most this many clips; unset: all."
+        default=None, ge=1, le=10_000_000, description="At most this many clips; unset: all."
     )
     max_completion_tokens: int = Field(
         default=750, ge=8, le=32_768, description="Longest answer; longer ones are cut off."
@@ -39,23 +42,26 @@ class EvaluationSpec(Model):
     precision: Literal["Float32", "BFloat16"] = Field(
         default="BFloat16", description="Number format of the weights."
     )
-    schedule: str | None = Field(
+    schedule: Annotated[str, Field(max_length=100), AfterValidator(check_schedule)] | None = Field(
         default=None,
-        description="Cron schedule on a cluster; unset: once. On one machine it runs once.",
+        description="Cron schedule in UTC: minute, hour, day of the month, month, day of the week. "
+        "Each time, the newest model is evaluated. Unset: once. On one machine it runs once.",
     )
     pool: str = Field(
         default="default",
         max_length=63,
         description="Node pool that it runs on, by name, of the Helm values. On a cluster only.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
+    seed: Seed = Field(default=0, description="Seed of the bootstrap.")
 
 
 class EvaluationStatus(WorkStatus):
     """The result, in short; the whole is in the store."""
 
     model_digest: str | None = Field(default=None, description="Digest of the evaluated model.")
-    accuracy: dict[str, float] = Field(default_factory=dict, description="Accuracy per mode.")
+    accuracy: dict[str, float] = Field(
+        default_factory=dict, max_length=8, description="Accuracy per mode."
+    )
     result: str | None = Field(default=None, description="URL of the whole result.")
 
 

@@ -8,24 +8,34 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from assay_api.base import Model, Name
+from assay_api.base import Labels, Model, Name
 
 
 class Toleration(Model):
     """A Kubernetes toleration."""
 
-    key: str = Field(default="", description="Taint's key; empty with Exists: every taint.")
+    key: str = Field(
+        default="", max_length=317, description="Taint's key; empty with Exists: every taint."
+    )
     operator: Literal["Exists", "Equal"] = Field(default="Exists", description="How to compare.")
-    value: str | None = Field(default=None, description="Taint's value, for Equal.")
+    value: str | None = Field(default=None, max_length=63, description="Taint's value, for Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="Taint's effect; unset: every effect."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.value and self.operator == "Exists":
+            raise ValueError("value belongs to the operator Equal; Exists takes none")
+        if not self.key and self.operator == "Equal":
+            raise ValueError("key is required by the operator Equal")
+        return self
 
 
 class EnvVar(Model):
     """A plain environment variable; secrets never travel this way."""
 
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name.")
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256, description="Name.")
     value: str = Field(max_length=4096, description="Value.")
 
 
@@ -57,7 +67,7 @@ class NodePool(Model):
         description="/dev/shm of a pod that has a whole node, GiB; part of its memory. Smaller "
         "pods have their share.",
     )
-    node_selector: dict[str, str] = Field(
+    node_selector: Labels = Field(
         default_factory=dict, description="Labels that a node of the pool has."
     )
     tolerations: tuple[Toleration, ...] = Field(

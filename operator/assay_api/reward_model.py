@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from assay_api.base import (
     API_VERSION,
+    MAX_TOKENS,
     Metadata,
     Model,
     ModelRef,
@@ -17,8 +18,12 @@ from assay_api.base import (
 class Endpoint(Model):
     """A judge that somebody else serves."""
 
-    url: str = Field(pattern=r"^https?://", description="Base URL, up to and including /v1.")
-    model: str = Field(min_length=1, description="Model name that the server knows.")
+    url: str = Field(
+        pattern=r"^https?://", max_length=1024, description="Base URL, up to and including /v1."
+    )
+    model: str = Field(
+        min_length=1, max_length=256, description="Model name that the server knows."
+    )
 
 
 class RewardModelSpec(Model):
@@ -33,7 +38,7 @@ class RewardModelSpec(Model):
         description="Frames shown to the judge as images, evenly spaced; 0: it reads text only.",
     )
     max_model_length_tokens: int = Field(
-        default=8192, ge=256, description="Context of the served model."
+        default=8192, ge=256, le=MAX_TOKENS, description="Context of the served model."
     )
     port: int = Field(
         default=0, ge=0, le=65535, description="Port on this machine; 0: any that is free."

@@ -1,16 +1,20 @@
 """TrainingStage: one training stage, by exactly one method."""
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from assay_api.base import (
     API_VERSION,
+    MAX_STEPS,
+    LabelKey,
+    Labels,
     Metadata,
     Model,
     ModelSource,
     Name,
+    Seed,
     ThinkingMode,
     WorkStatus,
     check_exactly_one,
@@ -26,14 +30,22 @@ BUSTERX_QUESTION = (
     "Options: A) real B) fake"
 )
 
+_MAX_PROMPT = 16_384
+"""Characters."""
+_MAX_COMPLETION = 32_768
+"""Tokens."""
+
 
 class Prompt(Model):
     """What the model is asked about each clip."""
 
-    system: str | None = Field(default=None, description="System message; unset: none.")
+    system: str | None = Field(
+        default=None, max_length=_MAX_PROMPT, description="System message; unset: none."
+    )
     question: str = Field(
         default=BUSTERX_QUESTION,
         min_length=1,
+        max_length=_MAX_PROMPT,
         description="Text after the video; the thinking mode's flag follows it.",
     )
 
@@ -54,10 +66,16 @@ class Reward(Model):
     type: RewardType = Field(description="Which reward.")
     weight: float = Field(default=1.0, ge=0, le=100, description="Factor of this term.")
     max_tokens: int = Field(
-        default=750, ge=2, description="Overlong: the penalty is -1 beyond this length."
+        default=750,
+        ge=2,
+        le=_MAX_COMPLETION,
+        description="Overlong: the penalty is -1 beyond this length.",
     )
     buffer_tokens: int = Field(
-        default=150, ge=1, description="Overlong: the penalty grows over this many last tokens."
+        default=150,
+        ge=1,
+        le=_MAX_COMPLETION,
+        description="Overlong: the penalty grows over this many last tokens.",
     )
     reward_model: Name | None = Field(
         default=None, description="Thinking: name of the RewardModel that judges."
@@ -79,10 +97,13 @@ class Lora(Model):
     """Low-rank adapters on the text model, instead of training all of its weights."""
 
     rank: int = Field(default=16, ge=1, le=512, description="Rank r.")
-    alpha: float = Field(default=32, gt=0, description="The update is scaled by alpha / r.")
-    targets: tuple[str, ...] = Field(
+    alpha: float = Field(
+        default=32, gt=0, le=65_536, description="The update is scaled by alpha / r."
+    )
+    targets: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"),
         min_length=1,
+        max_length=64,
         description="Names of the adapted linear layers.",
     )
 
@@ -94,57 +115,77 @@ class Optimizer(Model):
     schedule: Literal["Constant", "Linear"] = Field(
         default="Constant", description="After the warm-up: constant, or linear down to zero."
     )
-    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up from zero.")
+    warmup_steps: int = Field(
+        default=0, ge=0, le=MAX_STEPS, description="Steps of linear warm-up from zero."
+    )
     weight_decay: float = Field(default=0.0, ge=0, lt=1, description="Decoupled weight decay.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the first moment.")
     beta2: float = Field(default=0.99, ge=0, lt=1, description="Decay of the second moment.")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, le=1e6, description="Gradients are clipped to this."
+    )
 
 
 class Sft(Model):
     """Supervised fine-tuning on the rows' own examples of one task."""
 
-    task: str = Field(description="Which examples of the dataset's rows, e.g. Describe, Judge.")
+    task: str = Field(
+        min_length=1,
+        max_length=63,
+        description="Which examples of the dataset's rows, e.g. Describe, Judge.",
+    )
     frames_as_images: int = Field(
         default=0,
         ge=0,
         le=64,
         description="Show this many frames, evenly spaced, as images; 0: the clip as a video.",
     )
-    steps: int = Field(ge=1, description="Optimiser steps.")
-    examples_per_step: int = Field(default=32, ge=1, description="Examples in the global batch.")
+    steps: int = Field(ge=1, le=MAX_STEPS, description="Optimiser steps.")
+    examples_per_step: int = Field(
+        default=32, ge=1, le=1_000_000, description="Examples in the global batch."
+    )
     optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")
 
 
 class Validation(Model):
     """Greedy answers on held-out clips while training."""
 
-    every: int = Field(default=20, ge=1, description="Steps between validations; also at the end.")
-    max_clips: int = Field(default=64, ge=1, description="At most this many Test clips.")
+    every: int = Field(
+        default=20, ge=1, le=MAX_STEPS, description="Steps between validations; also at the end."
+    )
+    max_clips: int = Field(
+        default=64, ge=1, le=10_000_000, description="At most this many Test clips."
+    )
 
 
 class Rl(Model):
     """Reinforcement learning with DAPO (arXiv:2503.14476)."""
 
-    steps: int = Field(ge=1, description="Optimiser steps; one per rollout batch.")
-    prompts_per_step: int = Field(default=32, ge=1, description="Rollout groups in a batch.")
+    steps: int = Field(ge=1, le=MAX_STEPS, description="Optimiser steps; one per rollout batch.")
+    prompts_per_step: int = Field(
+        default=32, ge=1, le=1_000_000, description="Rollout groups in a batch."
+    )
     group_size: int = Field(default=8, ge=2, le=128, description="Rollouts of each prompt.")
     modes: tuple[ThinkingMode, ...] = Field(
         default=(ThinkingMode.THINK,),
         min_length=1,
+        max_length=16,
         description="Thinking modes of the prompts, in turn; a group has one mode.",
     )
     max_completion_tokens: int = Field(
-        default=750, ge=8, le=32_768, description="Longest completion; longer ones are cut off."
+        default=750,
+        ge=8,
+        le=_MAX_COMPLETION,
+        description="Longest completion; longer ones are cut off.",
     )
     temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
     clip_low: float = Field(default=0.2, gt=0, lt=1, description="Ratio at least 1 - clipLow.")
     clip_high: float = Field(default=0.28, gt=0, lt=10, description="Ratio at most 1 + clipHigh.")
     importance_weight_cap: float = Field(
-        default=2.0, ge=1, description="Cap of the learner-to-sampler importance weight."
+        default=2.0, ge=1, le=1e6, description="Cap of the learner-to-sampler importance weight."
     )
     advantage_std_floor: float = Field(
-        default=1e-3, gt=0, description="Least standard deviation of rewards to divide by."
+        default=1e-3, gt=0, le=1000, description="Least standard deviation of rewards to divide by."
     )
     dynamic_sampling: bool = Field(
         default=True,
@@ -162,6 +203,7 @@ class Rl(Model):
     logprob_tolerance: float = Field(
         default=0.05,
         gt=0,
+        le=1000,
         description="Nats by which sampler and learner may differ on the canary after a weight "
         "sync; beyond it the stage stops.",
     )
@@ -174,28 +216,44 @@ class Fusion(Model):
 
     samples_per_clip: int = Field(default=4, ge=1, le=128, description="Samples drawn per clip.")
     max_examples: int = Field(
-        default=400, ge=2, description="At most this many examples, balanced over the classes."
+        default=400,
+        ge=2,
+        le=10_000_000,
+        description="At most this many examples, balanced over the classes.",
     )
     max_completion_tokens: int = Field(
-        default=750, ge=8, le=32_768, description="Longest sample; longer ones are cut off."
+        default=750,
+        ge=8,
+        le=_MAX_COMPLETION,
+        description="Longest sample; longer ones are cut off.",
     )
     temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
-    steps: int = Field(ge=1, description="Optimiser steps of the SFT.")
-    examples_per_step: int = Field(default=32, ge=1, description="Examples in the global batch.")
+    steps: int = Field(ge=1, le=MAX_STEPS, description="Optimiser steps of the SFT.")
+    examples_per_step: int = Field(
+        default=32, ge=1, le=1_000_000, description="Examples in the global batch."
+    )
     optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")
 
 
 class Placement(Model):
     """Where the stage runs and how it is spread."""
 
-    pool: str = Field(default="default", description="Node pool, by name, of the Helm values.")
+    pool: str = Field(
+        default="default",
+        min_length=1,
+        max_length=63,
+        description="Node pool, by name, of the Helm values.",
+    )
     learners: int = Field(default=1, ge=1, le=1024, description="Learner processes.")
     rollouts: int = Field(default=1, ge=1, le=1024, description="Rollout engines (RL, fusion).")
     gpus_per_rollout: int = Field(
         default=1, ge=1, le=16, description="GPUs of one rollout engine (tensor parallel)."
     )
     micro_batch: int = Field(
-        default=8, ge=1, description="Completions (or examples) in one forward of one learner."
+        default=8,
+        ge=1,
+        le=100_000,
+        description="Completions (or examples) in one forward of one learner.",
     )
     zero_stage: Literal[0, 1, 2] = Field(
         default=2, description="DeepSpeed ZeRO stage; weights stay whole on every learner."
@@ -208,11 +266,14 @@ class Placement(Model):
 class Checkpoint(Model):
     """When the whole training state is saved."""
 
-    every: int = Field(default=20, ge=1, description="Steps between checkpoints; also at the end.")
-    keep: int = Field(default=2, ge=1, description="Newest checkpoints that are kept.")
+    every: int = Field(
+        default=20, ge=1, le=MAX_STEPS, description="Steps between checkpoints; also at the end."
+    )
+    keep: int = Field(default=2, ge=1, le=10_000, description="Newest checkpoints that are kept.")
     keep_best: int = Field(
         default=0,
         ge=0,
+        le=10_000,
         description="Checkpoints with the best held-out accuracy that are kept besides (rl only).",
     )
 
@@ -220,11 +281,13 @@ class Checkpoint(Model):
 class Retry(Model):
     """How many new attempts each class of failure is worth."""
 
-    preemption: int = Field(default=20, ge=0, description="Attempts after a preemption.")
+    preemption: int = Field(default=20, ge=0, le=10_000, description="Attempts after a preemption.")
     infrastructure: int = Field(
-        default=5, ge=0, description="Attempts after a node, network or engine failure."
+        default=5, ge=0, le=10_000, description="Attempts after a node, network or engine failure."
     )
-    application: int = Field(default=0, ge=0, description="Attempts after the stage's own error.")
+    application: int = Field(
+        default=0, ge=0, le=10_000, description="Attempts after the stage's own error."
+    )
 
 
 class Gate(Model):
@@ -241,19 +304,24 @@ class PodTemplate(Model):
     image: str | None = Field(
         default=None, min_length=1, max_length=512, description="Another image of the trainer."
     )
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the pods.")
-    annotations: dict[str, str] = Field(default_factory=dict, description="Their annotations.")
+    labels: Labels = Field(default_factory=dict, description="Labels of the pods.")
+    annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=dict, max_length=64, description="Their annotations."
+    )
     env: tuple[EnvVar, ...] = Field(
         default=(), max_length=64, description="Variables of the containers; no secrets."
     )
-    node_selector: dict[str, str] = Field(
+    node_selector: Labels = Field(
         default_factory=dict, description="Labels that the node has, besides the pool's."
     )
     tolerations: tuple[Toleration, ...] = Field(
         default=(), max_length=32, description="Taints that are put up with, besides the pool's."
     )
     priority_class: str | None = Field(
-        default=None, max_length=63, description="PriorityClass, instead of the pool's."
+        default=None,
+        min_length=1,
+        max_length=63,
+        description="PriorityClass, instead of the pool's.",
     )
 
 
@@ -279,7 +347,7 @@ class TrainingStageSpec(Model):
     retry: Retry = Field(default=Retry(), description="Budgets of new attempts.")
     gate: tuple[Gate, ...] = Field(default=(), max_length=16, description="Must have passed.")
     suspend: bool = Field(default=False, description="Save a checkpoint and free everything.")
-    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+    seed: Seed = Field(default=0, description="Seed of everything drawn at random.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -20,6 +20,8 @@ COMMANDS = {
     "serve",
     "report",
     "doctor",
+    "crds",
+    "operator",
 }
 DATA_COMMANDS = {"ingest", "standardise", "show", "render"}
 

@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from assay_api.errors import AssayError, InvalidInput
+from assay_trainer.cli.crds import crds_command
 from assay_trainer.cli.data import data_app
 from assay_trainer.cli.doctor import doctor_command
 from assay_trainer.cli.evaluate import detect_command, eval_command
@@ -38,6 +39,7 @@ app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown
 app.command("operator")(operator_command)
 app.command("report")(report_command)
 app.command("doctor")(doctor_command)
+app.command("crds")(crds_command)
 
 
 def main() -> None:

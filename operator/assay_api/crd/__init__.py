@@ -1,0 +1,1 @@
+"""CustomResourceDefinitions, made of the typed models: what `kubectl apply` checks and shows."""

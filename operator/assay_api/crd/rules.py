@@ -1,0 +1,236 @@
+"""What the models' validators check, in CEL: an API server then refuses the same manifests.
+
+Each rule of a model is true where the manifest is right. Fields with a default are always there
+when a rule is looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from assay_api.base import Model, OneOf
+from assay_api.dataset import FramePlan
+from assay_api.evaluation import EvaluationSpec
+from assay_api.pipeline import TrainingPipelineSpec
+from assay_api.platform import Toleration
+from assay_api.reward_model import RewardModelSpec
+from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
+from assay_api.stage import Reward, TrainingStageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A validation rule of a custom resource."""
+
+    rule: str
+    """CEL expression, true where the object is right."""
+    message: str
+    """What is wrong and what is allowed, without the values at hand."""
+    expression: str | None = None
+    """CEL expression of a message that has the values at hand."""
+    field: str | None = None
+    """Path of the field that is to blame, relative to where the rule stands."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the rule as a manifest says it."""
+        found = {
+            "rule": self.rule,
+            "message": self.message,
+            "messageExpression": self.expression,
+            "fieldPath": self.field,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def exactly_one(fields: tuple[str, ...]) -> Rule:
+    """Return the rule that exactly one of the fields is given.
+
+    Args:
+        fields: their names, as manifests spell them.
+    """
+    listed = ", ".join(fields)
+    given = ", ".join(f"has(self.{field}) ? '{field}' : ''" for field in fields)
+    found = f"[{given}].filter(name, name != '').join(' and ')"
+    return Rule(
+        f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(given, given).size() == 1",
+        f"exactly one of {listed} is allowed",
+        f"'exactly one of {listed} is allowed, found ' + "
+        f"({' || '.join(f'has(self.{field})' for field in fields)} ? {found} : 'none')",
+    )
+
+
+_MULTIPLE = "examplesPerStep must be a multiple of placement.learners"
+
+_FIVE = "self.schedule.split(' ').size() == 5"
+_RANGES = (
+    "!has(self.schedule) || self.schedule.upperAscii().split(' ').all(field, field.split(',').all("
+    "item, !item.matches('^[0-9]{1,2}-[0-9]{1,2}(/.*)?$') || "
+    "int(item.split('/')[0].split('-')[0]) <= int(item.split('/')[0].split('-')[1])))"
+)
+_NAMED_RANGES = (
+    "!has(self.schedule) || self.schedule.upperAscii().split(' ').all(field, field.split(',').all("
+    "item, !item.matches('^[A-Z]{3}-[A-Z]{3}(/.*)?$') || "
+    f"'{''.join(MONTHS + DAYS)}'.indexOf(item.substring(0, 3)) <= "
+    f"'{''.join(MONTHS + DAYS)}'.indexOf(item.substring(4, 7))))"
+)
+_SCHEDULE = (
+    Rule(f"!has(self.schedule) || {_FIVE}", f"a schedule {SHAPE}", field=".schedule"),
+    *(
+        Rule(
+            f"!has(self.schedule) || !({_FIVE}) || self.schedule.upperAscii().split(' ')[{i}]"
+            f".split(',').all(item, item.matches(r'{field.item}'))",
+            f"the {field.title} of a schedule must be {field.allowed}, {ITEMS}",
+            field=".schedule",
+        )
+        for i, field in enumerate(FIELDS)
+    ),
+    *(
+        Rule(rule, "a range of a schedule must not end before it begins", field=".schedule")
+        for rule in (_RANGES, _NAMED_RANGES)
+    ),
+)
+
+RULES: Mapping[type[Model], tuple[Rule, ...]] = {
+    Reward: (
+        Rule(
+            "(self.type == 'Thinking') == has(self.rewardModel)",
+            "rewardModel belongs to, and is required by, the reward Thinking",
+        ),
+        Rule(
+            "self.bufferTokens < self.maxTokens",
+            "bufferTokens is the length of the ramp before maxTokens and must be smaller",
+            "'bufferTokens (' + string(self.bufferTokens) + ') is the length of the ramp before "
+            "maxTokens (' + string(self.maxTokens) + ') and must be smaller'",
+        ),
+    ),
+    TrainingStageSpec: (
+        exactly_one(("sft", "rl", "fusion")),
+        Rule(
+            "has(self.rl) == (self.rewards.size() > 0)",
+            "rewards belong to, and are required by, the method rl",
+        ),
+        *(
+            Rule(
+                f"!has(self.{method}) || "
+                f"self.{method}.examplesPerStep % self.placement.learners == 0",
+                _MULTIPLE,
+                f"'examplesPerStep (' + string(self.{method}.examplesPerStep) + ') must be a "
+                "multiple of placement.learners (' + string(self.placement.learners) + ')'",
+                f".{method}.examplesPerStep",
+            )
+            for method in ("sft", "fusion")
+        ),
+        Rule(
+            "self.rewards.all(one, self.rewards.exists_one(other, other.type == one.type))",
+            "rewards: each type once",
+            "'rewards: each type once, found ' + self.rewards.map(reward, reward.type).join(', ')",
+        ),
+        Rule(
+            "!has(self.model.scratch) || has(self.sft)",
+            "model.scratch knows nothing yet: it needs the method sft",
+        ),
+        Rule(
+            "!has(self.model.scratch) || (!has(self.lora) && !self.freezeVisionTower)",
+            "model.scratch has random weights: train them all (no lora, freezeVisionTower: false)",
+        ),
+    ),
+    TrainingPipelineSpec: (
+        Rule(
+            "self.stages.all(one, self.stages.exists_one(other, other.name == one.name))",
+            "stages: names must differ",
+            "'stages: names must differ, found ' + self.stages.map(stage, stage.name).join(', ')",
+        ),
+    ),
+    FramePlan: (
+        Rule(
+            "self.minPixels <= self.maxPixels",
+            "minPixels must not be larger than maxPixels",
+            "'minPixels (' + string(self.minPixels) + ') must not be larger than maxPixels (' + "
+            "string(self.maxPixels) + ')'",
+        ),
+    ),
+    RewardModelSpec: (exactly_one(("model", "endpoint")),),
+    EvaluationSpec: _SCHEDULE,
+    Toleration: (
+        Rule(
+            "self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            "value belongs to the operator Equal; Exists takes none",
+        ),
+        Rule("self.operator != 'Equal' || self.key != ''", "key is required by the operator Equal"),
+    ),
+}
+"""The rules of each model that checks more than its fields one by one."""
+
+
+def rules_of(model: type[Model]) -> tuple[Rule, ...]:
+    """Return the rules of a model."""
+    if issubclass(model, OneOf):
+        return (exactly_one(tuple(to_camel(name) for name in model.model_fields)),)
+    return RULES.get(model, ())
+
+
+_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_PATTERNS = {
+    _NAME: "must be lower-case letters, digits and -, begin with a letter and not end with -",
+    r"^https?://": "must begin with http:// or https://",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "must be letters, digits and _, and not begin with a digit",
+    r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": "must be the value of a Kubernetes label: "
+    "letters, digits, -, _ and ., and begin and end with a letter or digit",
+    r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$": (
+        "keys must be NAME or DNS.PREFIX/NAME, the name at most 63 letters, digits, -, _ and ., "
+        "beginning and ending with a letter or digit"
+    ),
+}
+
+
+def pattern_rule(pattern: str) -> Rule:
+    """Return the rule that a string matches: its message says what the pattern means."""
+    return Rule(f"self.matches(r'{pattern}')", _PATTERNS[pattern])
+
+
+def key_rules(pattern: str) -> list[Rule]:
+    """Return the rule that all keys of a mapping match."""
+    return [Rule(f"self.all(key, key.matches(r'{pattern}'))", _PATTERNS[pattern])]
+
+
+NAME_RULES = (
+    Rule(
+        f"self.metadata.name.matches(r'{_NAME}')",
+        f"metadata.name {_PATTERNS[_NAME]}: children are named after it",
+    ),
+    Rule(
+        "self.metadata.name.size() <= 40",
+        "metadata.name must have at most 40 characters: children are named after it",
+        "'metadata.name has ' + string(self.metadata.name.size()) + ' characters, at most 40 are "
+        "allowed: children are named after it'",
+    ),
+)
+"""The rules of every resource's name."""
+
+STAGE_RULES = (
+    Rule(
+        "!has(self.spec.model.fromStage) || self.spec.model.fromStage != self.metadata.name",
+        "a stage can't start from itself: name another stage",
+        field=".spec.model.fromStage",
+    ),
+)
+"""Further rules of a whole TrainingStage."""
+
+PIPELINE_RULES = (
+    Rule(
+        "self.spec.stages.all(stage, self.metadata.name.size() + 1 + stage.name.size() <= 40)",
+        "spec.stages: a stage is called PIPELINE-NAME, at most 40 characters in all; shorten one",
+        field=".spec.stages",
+    ),
+    Rule(
+        "self.spec.stages.all(stage, !has(stage.spec.model.fromStage) || "
+        "!self.spec.stages.exists(other, other.name == stage.spec.model.fromStage) || "
+        "self.spec.stages.map(other, other.name).indexOf(stage.spec.model.fromStage) < "
+        "self.spec.stages.map(other, other.name).indexOf(stage.name))",
+        "spec.stages: a stage starts from one that comes before it; change the order or fromStage",
+        field=".spec.stages",
+    ),
+)
+"""Further rules of a whole TrainingPipeline."""
