@@ -13,6 +13,7 @@ import yaml
 
 Object = dict[str, Any]
 WAIT_SECONDS = 30.0
+BUSY_SECONDS = 15.0
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -69,12 +70,14 @@ class ClusterApi:
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        answer = self._pool.request(
-            method,
-            f"{self.server}{path}" + (f"?{urlencode(query)}" if query else ""),
-            body=None if body is None else json.dumps(body).encode(),
-            headers=headers,
-        )
+        url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        content = None if body is None else json.dumps(body).encode()
+        answer = self._pool.request(method, url, body=content, headers=headers)
+        deadline = time.monotonic() + BUSY_SECONDS
+        # The server is busy: so it says of a new definition's storage too.
+        while answer.status == 429 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            answer = self._pool.request(method, url, body=content, headers=headers)
         text = answer.data.decode()
         is_json = "json" in answer.headers.get("Content-Type", "")
         found = json.loads(text) if is_json else text
