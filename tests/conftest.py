@@ -1,0 +1,61 @@
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from control_plane import ControlPlane
+from fake_dashboard import FakeDashboard
+from fake_kubelet import FakeKubelet
+from go_programs import KUBECTL, built
+from third_party import ThirdParty
+
+Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
+KUBECTL_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real control plane; its logs lie in pytest's temporary folder."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubelet(control_plane: ControlPlane) -> Iterator[FakeKubelet]:
+    """Two nodes whose pods behave as a test says."""
+    with FakeKubelet(control_plane.admin) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def third_party(control_plane: ControlPlane, kubelet: FakeKubelet) -> Iterator[ThirdParty]:
+    """The training-operator and KubeRay's operator."""
+    with FakeDashboard() as dashboard, ThirdParty(control_plane, dashboard) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A new namespace that takes pods; it is deleted, and nobody waits for that."""
+    name = control_plane.new_namespace()
+    yield name
+    control_plane.admin.delete(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    )
+
+
+@pytest.fixture
+def kubectl(control_plane: ControlPlane) -> Kubectl:
+    """Run kubectl with these arguments; the caller looks at its exit status."""
+
+    def run(*arguments: str | Path, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+        command = [str(built(KUBECTL)), "--kubeconfig", str(control_plane.kubeconfig)]
+        return subprocess.run(
+            [*command, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=KUBECTL_SECONDS,
+        )
+
+    return run
