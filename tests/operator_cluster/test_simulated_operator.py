@@ -338,5 +338,5 @@ spec:
     for _ in range(4):
         simulation.tick()
     assert simulation.cluster.reason("TrainingStage", "alone") == "Completed"
-    # Orders, NetworkPolicy, job, and a status when it runs and when it has ended; the events beside.
+    # Orders, NetworkPolicy, job, and a status when it runs and when it has ended; events beside.
     assert simulation.cluster.writes - before - events.count("Event") == 5

@@ -257,3 +257,8 @@ def definition_yaml(kind: str) -> str:
 def file_name(kind: str) -> str:
     """Return the name of the file of a kind's CRD, e.g. `datasets.yaml`."""
     return f"{NAMINGS[kind].plural}.yaml"
+
+
+def schema_digests() -> dict[str, str]:
+    """Return the SHA-256 of every kind's schema, by kind."""
+    return {kind: schema_digest(kind) for kind in NAMINGS}
