@@ -111,6 +111,8 @@ def _common(resource: Resource, verdict: Verdict) -> dict[str, Any]:
 def _work(resource: Resource, verdict: Verdict, observed: Observed) -> dict[str, Any]:
     owner = identify(resource)
     completion, attempts = observed.completion(owner), observed.attempts_of(owner)
+    if completion:
+        attempts = tuple(attempt for attempt in attempts if attempt.exit_code != 0)
     classes = failure_classes(attempts)
     counts = Counter(str(found) for found in classes if found is not None)
     counts.update({str(c): count for c, count in observed.forgotten.get(owner, {}).items()})

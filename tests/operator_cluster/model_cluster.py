@@ -6,8 +6,9 @@ under test may die in any of them. The real servers are tested in tests/operator
 """
 
 import copy
+import pickle
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,9 +66,11 @@ class ModelCluster:
         self.rng = random.Random(seed)
         self.now = 1_000_000.0
         self.objects: dict[tuple[str, str], Manifest] = {}
+        self.texts: dict[str, tuple[str, bytes]] = {}
         self.versions = 0
         self.created: list[tuple[str, str]] = []
         self.writes = 0
+        self.log: list[str] = []
         self.fault_rate = 0.0
         self.kill_at: int | None = None
         for resource in parse_manifests(manifests, "model.yaml"):
@@ -84,29 +87,38 @@ class ModelCluster:
             labels = manifest["metadata"].get("labels", {})
             chosen = not selector or labels.get("app.kubernetes.io/managed-by") == "assay"
             if name == kind.kind and chosen:
-                yield copy.deepcopy(manifest)
+                yield self._copy(manifest)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest:
         self._maybe_fail()
         if (kind.kind, name) not in self.objects:
             raise Gone(name)
-        return copy.deepcopy(self.objects[kind.kind, name])
+        return self._copy(self.objects[kind.kind, name])
+
+    def _copy(self, manifest: Manifest) -> Manifest:
+        """Return an object as a client gets it: nothing that it changes comes back."""
+        uid, version = manifest["metadata"]["uid"], manifest["metadata"]["resourceVersion"]
+        if self.texts.get(uid, ("", b""))[0] != version:
+            self.texts[uid] = (version, pickle.dumps(manifest))
+        found: Manifest = pickle.loads(self.texts[uid][1])
+        return found
 
     def create(self, manifest: Manifest) -> None:
-        self._write(lambda: self._create(manifest))
+        self._write(lambda: self._create(manifest), "create", manifest)
 
     def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
-        self._write(lambda: self._replace(manifest))
+        self._write(lambda: self._replace(manifest), "replace", manifest)
         return manifest
 
     def patch_status(self, kind: Kind, manifest: Manifest, status: Mapping[str, Any]) -> None:
-        self._write(lambda: self._patch_status(manifest, status))
+        self._write(lambda: self._patch_status(manifest, status), "status", manifest)
 
     def delete(self, kind: Kind, manifest: Manifest) -> None:
-        self._write(lambda: self._delete(manifest))
+        self._write(lambda: self._delete(manifest), "delete", manifest)
 
-    def _write(self, effect: Any) -> None:
+    def _write(self, effect: Callable[[], None], verb: str, manifest: Manifest) -> None:
         self.writes += 1
+        self.log.append(f"{verb} {manifest['kind']} {manifest['metadata']['name']}")
         if self.kill_at is not None and self.writes >= self.kill_at:
             self.kill_at = None
             if self.rng.random() < 0.5:

@@ -207,9 +207,11 @@ class Simulation:
             return
         job = self.rng.choice(live)
         running = self.cluster.pods_live(job)
-        match self.rng.choice(
-            ["start"] * 4 + ["step", "succeed", "fail", "kill", "oom", "replace", "vanish", "forge"]
-        ):
+        things = ["start"] * 4 + ["step", "succeed"]
+        if self.cluster.owner(job).kind == "TrainingStage":
+            # The others have no budgets of their own, and would be used up.
+            things += ["fail", "kill", "oom", "replace", "vanish", "forge"]
+        match self.rng.choice(things):
             case "start":
                 self.cluster.start_pods(job)
             case "step" if running:
@@ -307,8 +309,7 @@ def test_a_restart_writes_nothing_where_nothing_has_changed() -> None:
     assert simulation.cluster.writes == before
 
 
-def test_a_stage_takes_five_writes_from_its_start_to_its_end() -> None:
-    stage = """
+ALONE = """
 kind: Dataset
 metadata: {name: clips}
 spec: {source: {synthetic: {}}}
@@ -320,23 +321,26 @@ spec:
   dataset: clips
   sft: {task: Judge, steps: 4}
 """
-    simulation = Simulation(stage)
-    simulation.tick()
-    simulation.succeed(simulation.cluster.jobs()[0])
-    simulation.tick()
-    simulation.tick()
-    events = []
-    create = simulation.cluster.create
-    simulation.cluster.create = lambda m: (events.append(m["kind"]), create(m))[1]  # type: ignore[method-assign, assignment]
-    before = simulation.cluster.writes
-    for _ in range(3):
+
+
+def test_the_writes_of_a_stage_are_few() -> None:
+    simulation = Simulation(ALONE)
+    for _ in range(20):
         simulation.tick()
-    (job,) = simulation.cluster.jobs(ResourceId("TrainingStage", "alone"))
-    simulation.cluster.start_pods(job)
-    simulation.tick()
-    simulation.succeed(job)
-    for _ in range(4):
-        simulation.tick()
+        for job in simulation.cluster.jobs():
+            if simulation.cluster.is_over(job):
+                continue
+            if simulation.cluster.pods_live(job):
+                simulation.succeed(job)
+            else:
+                simulation.cluster.start_pods(job)
     assert simulation.cluster.reason("TrainingStage", "alone") == "Completed"
-    # Orders, NetworkPolicy, job, and a status when it runs and when it has ended; events beside.
-    assert simulation.cluster.writes - before - events.count("Event") == 5
+    writes = [line for line in simulation.cluster.log if "alone" in line and "Event" not in line]
+    assert [line.rpartition(" ")[0] for line in writes] == [
+        "status TrainingStage",  # it waits for its dataset
+        "create ConfigMap",
+        "create NetworkPolicy",
+        "create PyTorchJob",
+        "status TrainingStage",  # it runs
+        "status TrainingStage",  # it has ended
+    ]

@@ -51,7 +51,7 @@ def observe(seen: Seen, told: Told, now_seconds: float) -> Observed:
             attempts[id_] = _served(seen, id_, now_seconds)
             continue
         attempts[id_] = _attempts(seen, told, id_, now_seconds)
-        numbers = [attempt.number for attempt in attempts[id_]]
+        numbers = [child.attempt for child in seen.own_children(id_)]
         last[id_] = max([int(seen.recorded(id_).get("attempt") or 0), *numbers])
         forgotten[id_] = _forgotten(seen.recorded(id_))
     return Observed(
@@ -80,7 +80,10 @@ def _attempts(seen: Seen, told: Told, id_: ResourceId, now_seconds: float) -> tu
         for number, child in children.items()
         if number and number not in known
     ]
-    if newest and newest not in known and newest not in children:
+    if id_ in told.finished:
+        # What has ended since the last record is the attempt that did it.
+        found = [attempt for attempt in found if attempt.live]
+    elif newest and newest not in known and newest not in children:
         # It was started, and nothing is left of it: somebody deleted the child.
         step = told.steps.get(id_, int(status.get("step") or 0))
         found.append(
