@@ -9,7 +9,19 @@ from typer.core import TyperGroup
 from assay_trainer.cli.main import app
 
 HEAVY = ("torch", "vllm", "ray", "transformers", "pyarrow", "numpy", "httpx", "av", "decord")
-COMMANDS = {"run", "explain", "data", "train", "eval", "detect", "serve", "report", "doctor", "crds"}
+COMMANDS = {"run", "explain", "data", "train", "eval", "detect", "serve", "report", "doctor"}
+COMMANDS |= {"crds"}
+    "run",
+    "explain",
+    "data",
+    "train",
+    "eval",
+    "detect",
+    "serve",
+    "report",
+    "doctor",
+    "crds",
+}
 DATA_COMMANDS = {"ingest", "standardise", "show", "render"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from assay_api.stage import Retry
+from assay_api.running import Retry
 from assay_operator.observed import Attempt
 
 LONGEST_PAUSE_SECONDS = 60.0
