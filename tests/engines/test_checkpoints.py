@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assay_api import InvalidInput, StoreError
-from assay_api.stage import Checkpoint
+from assay_api.running import Checkpoint
 from assay_data.store import FolderStore
 from assay_trainer.checkpoints import Checkpoints, Position
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from assay_api.layout import ResourceId
-from assay_api.stage import Retry
+from assay_api.running import Retry
 from assay_operator.observed import Attempt, Finished, Observed
 from assay_operator.policies.attempts import (
     FailureClass,

@@ -10,18 +10,8 @@ from assay_trainer.cli.main import app
 
 HEAVY = ("torch", "vllm", "ray", "transformers", "pyarrow", "numpy", "httpx", "av", "decord")
 COMMANDS = {
-    "run",
-    "explain",
-    "render",
-    "data",
-    "train",
-    "eval",
-    "detect",
-    "serve",
-    "report",
-    "doctor",
-    "crds",
-    "operator",
+    *("run", "explain", "render", "plan", "operator", "crds"),
+    *("data", "train", "eval", "detect", "serve", "report", "doctor"),
 }
 DATA_COMMANDS = {"ingest", "standardise", "show", "render"}
 

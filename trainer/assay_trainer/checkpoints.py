@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from assay_api import InvalidInput
-from assay_api.stage import Checkpoint
+from assay_api.running import Checkpoint
 from assay_data.checkpoint_store import CheckpointStore, SavedCheckpoint
 from assay_data.store import Store
 from assay_trainer.learner.deepspeed_engine import Learner

@@ -134,7 +134,7 @@ def openapi_schema(kind: str) -> Schema:
             name: {"type": "string", "description": text} for name, text in _KINDS_DESCRIBED.items()
         },
         # A server knows what metadata is, and adds more to it than the model reads.
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
         "status": _status(schema["properties"]["status"]),
     }
     rules = [*NAME_RULES, *NAMINGS[kind].rules, *immutability_rules(model)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 from assay_api.base import Model
 from assay_api.crd.rules import Rule
@@ -12,9 +13,10 @@ from assay_api.digest import EVALUATION_FREE_TO_CHANGE, STAGE_FREE_TO_CHANGE
 from assay_api.evaluation import Evaluation, EvaluationSpec
 from assay_api.stage import TrainingStage, TrainingStageSpec
 
+# Written without optional values (`.?`): a server can't bound what they cost.
 _STARTED = (
-    "(oldSelf.?status.?attempt.orValue(0) > 0 || oldSelf.?status.?conditions.orValue([])"
-    ".exists(found, found.type == 'Succeeded' && found.status == 'True'))"
+    "(has(oldSelf.status) && (oldSelf.status.attempt > 0 || has(oldSelf.status.conditions) && "
+    "oldSelf.status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'True')))"
 )
 
 
@@ -37,22 +39,23 @@ def _frozen(spec: type[Model], free: Mapping[str, Any], what: str) -> Iterator[R
         path, exempt = f"spec.{to_camel(name)}", free.get(name)
         if exempt is True:
             continue
-        if exempt:
-            part = field.annotation
-            assert isinstance(part, type) and issubclass(part, Model)
-            inner = [inner for inner in part.model_fields if inner not in exempt]
-            paths = [f"{path}.{to_camel(name)}" for name in inner]
-        else:
-            paths = [path]
-        for each in paths:
-            yield _unchanged(each, what)
+        if not exempt:
+            yield _unchanged(path, field, what)
+            continue
+        part = field.annotation
+        assert isinstance(part, type) and issubclass(part, Model)
+        for name, inner in part.model_fields.items():
+            if name not in exempt:
+                yield _unchanged(f"{path}.{to_camel(name)}", inner, what)
 
 
-def _unchanged(path: str, what: str) -> Rule:
-    *parents, last = path.split(".")
-    place = ".".join(parents)
+def _unchanged(path: str, field: FieldInfo, what: str) -> Rule:
+    now, before = f"self.{path}", f"oldSelf.{path}"
+    same = f"{now} == {before}"
+    if not field.is_required() and field.get_default(call_default_factory=True) is None:
+        same = f"(has({now}) == has({before}) && (!has({now}) || {same}))"
     return Rule(
-        f"!{_STARTED} || self.{place}.?{last} == oldSelf.{place}.?{last}",
+        f"!{_STARTED} || {same}",
         f"{path} can't be changed any more, the {what} was started: apply it under another name, "
         "or delete this one first",
         field=f".{path}",

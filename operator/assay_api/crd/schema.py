@@ -114,7 +114,11 @@ def _finished(schema: Schema, rules: list[Rule]) -> Schema:
     if schema.get("default", 0) is None:
         del schema["default"]
     if "default" in schema:
-        schema["default"] = _least(schema["default"], schema)
+        default = schema["default"] = _without_null(schema["default"])
+        # `kubectl explain` doesn't show defaults by itself.
+        if isinstance(default, str | bool | int | float) and len(str(default)) in range(1, 40):
+            shown = str(default).lower() if isinstance(default, bool) else default
+            schema["description"] += f" Default: {shown}."
     if schema["type"] == "array":
         schema.setdefault("x-kubernetes-list-type", "atomic")
     if rules:
@@ -122,17 +126,8 @@ def _finished(schema: Schema, rules: list[Rule]) -> Schema:
     return schema
 
 
-def _least(default: Any, schema: Schema) -> Any:
-    """Return a default without what the defaults of the parts say already."""
-    if not isinstance(default, dict) or "properties" not in schema:
+def _without_null(default: Any) -> Any:
+    """Return a default without what is unset. A server doesn't complete it before it checks it."""
+    if not isinstance(default, dict):
         return default
-    parts = {
-        name: _least(value, schema["properties"][name])
-        for name, value in default.items()
-        if value is not None
-    }
-    return {
-        name: value
-        for name, value in parts.items()
-        if value != schema["properties"][name].get("default")
-    }
+    return {name: _without_null(value) for name, value in default.items() if value is not None}

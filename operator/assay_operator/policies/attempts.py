@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assay_api.stage import Retry
+from assay_api.running import Retry
 from assay_operator.observed import Attempt, FailureClass
 
 LONGEST_PAUSE_SECONDS = 60.0

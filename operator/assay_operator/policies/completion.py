@@ -2,7 +2,7 @@
 
 from assay_api import TrainingStage
 from assay_api.layout import ResourceId
-from assay_api.stage import Retry
+from assay_api.running import Retry
 from assay_operator.observed import Observed
 from assay_operator.policies.attempts import Failure, current_failure
 

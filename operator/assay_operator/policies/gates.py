@@ -1,7 +1,8 @@
 """Gates: evaluations that must have passed before a stage may start."""
 
 from assay_api.layout import ResourceId, accuracy_key
-from assay_api.stage import Gate, TrainingStage
+from assay_api.running import Gate
+from assay_api.stage import TrainingStage
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.observed import Observed
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from assay_api import StoreError
-from assay_api.stage import Optimizer, Placement
+from assay_api.running import Placement
+from assay_api.stage import Optimizer
 from assay_trainer.learner.batch import MicroBatch
 from assay_trainer.learner.forward import CompletionLogprobs
 
