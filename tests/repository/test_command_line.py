@@ -13,6 +13,7 @@ COMMANDS = {
     "run",
     "explain",
     "render",
+    "plan",
     "data",
     "train",
     "eval",
