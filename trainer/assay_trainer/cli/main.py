@@ -13,6 +13,7 @@ from assay_trainer.cli.data import data_app
 from assay_trainer.cli.doctor import doctor_command
 from assay_trainer.cli.evaluate import detect_command, eval_command
 from assay_trainer.cli.operator import operator_command
+from assay_trainer.cli.plan import plan_command
 from assay_trainer.cli.render import render_command
 from assay_trainer.cli.report import report_command
 from assay_trainer.cli.run import explain_command, run_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("run")(run_command)
 app.command("explain")(explain_command)
 app.command("render")(render_command)
+app.command("plan")(plan_command)
 app.add_typer(data_app, name="data")
 app.command("train")(train_command)
 app.command("eval")(eval_command)

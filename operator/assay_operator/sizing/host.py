@@ -1,0 +1,89 @@
+"""Memory of a host: what a pod's processes hold beside their GPUs, and in /dev/shm.
+
+Source: `assay_trainer.models.policy` (weights are read on the host first, exported as copies),
+`assay_trainer.rollout.pool` (Ray's object store holds the exported weights, the new before the old
+ones go), `save_checkpoint` of DeepSpeed 0.19.8 (the first learner copies the state to the host).
+"""
+
+from dataclasses import dataclass
+
+from assay_operator.sizing.terms import GIB, Term
+
+LEARNER_GIB = {True: 4, False: 2}
+"""Python, torch and Ray's client, with and without CUDA's libraries. An assumption."""
+ENGINE_GIB = {True: 8, False: 3}
+"""The same of vLLM, with its buffers for media. An assumption."""
+NCCL_SHM_BYTES = GIB // 4
+"""NCCL's buffers in /dev/shm for one process. An assumption."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """What one of a kind of pods needs of its node."""
+
+    what: str
+    terms: tuple[Term, ...]
+    """Memory, /dev/shm included."""
+    shm_bytes: int
+    memory_available: int
+    shm_available: int
+
+    @property
+    def num_bytes(self) -> int:
+        """All of it."""
+        return sum(term.num_bytes for term in self.terms)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not there."""
+        found = []
+        for name, needed, there in (
+            ("host memory", self.num_bytes, self.memory_available),
+            ("/dev/shm", self.shm_bytes, self.shm_available),
+        ):
+            if needed > there:
+                found.append(
+                    f"{name} of a pod of {self.what}: {needed / GIB:.1f} GiB are needed, "
+                    f"{there / GIB:.1f} GiB is its share of the node"
+                )
+        return found
+
+
+def learner_host(
+    learners: int, *, on_gpu: bool, model_bytes: int, exported_bytes: int, pixel_bytes: int
+) -> tuple[tuple[Term, ...], int]:
+    """Return memory and /dev/shm of a pod of learners, the first learner among them.
+
+    Args:
+        learners: processes in the pod.
+        on_gpu: whether they use GPUs.
+        model_bytes: all weights.
+        exported_bytes: what the samplers are sent after a step; 0: there are none.
+        pixel_bytes: patches of all clips of one learner's step.
+    """
+    loading, saving = learners * model_bytes, model_bytes + exported_bytes
+    shm = 2 * exported_bytes + learners * NCCL_SHM_BYTES
+    return (
+        _processes(learners, LEARNER_GIB[on_gpu]),
+        Term(
+            "weights on the way",
+            max(loading, saving),
+            f"the larger of {learners} x the model (read before they go to the GPU) and a copy of "
+            "the model for the checkpoint with one for the samplers",
+        ),
+        Term("pixels of the step", learners * pixel_bytes, "patches of all clips, float32"),
+        Term("/dev/shm", shm, "two versions of the samplers' weights; NCCL 0.25 GiB a process"),
+    ), shm
+
+
+def engine_host(engines: int, *, on_gpu: bool, exported_bytes: int) -> tuple[tuple[Term, ...], int]:
+    """Return memory and /dev/shm of a pod of rollout engines or judges."""
+    shm = 2 * exported_bytes + engines * NCCL_SHM_BYTES
+    return (
+        _processes(engines, ENGINE_GIB[on_gpu]),
+        Term("/dev/shm", shm, "two versions of the samplers' weights; NCCL 0.25 GiB a process"),
+    ), shm
+
+
+def _processes(count: int, gib: int) -> Term:
+    return Term("processes", count * gib * GIB, f"{count} x {gib} GiB, assumed")

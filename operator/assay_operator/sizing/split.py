@@ -1,0 +1,93 @@
+"""How a stage's processes are divided over the GPUs and nodes of a pool.
+
+The rule is that of the pods that are made: learners lie in the fewest pods of equal size that fit a
+node, rollout engines likewise, a judge is a pod with one GPU. A pod has the share of its node's
+memory and /dev/shm that its GPUs are of the node's; without GPUs the pods of a stage on one node
+share half of it.
+"""
+
+import math
+from dataclasses import dataclass
+
+from assay_api.platform import NodePool
+
+CPU_SHARE = 0.5
+"""Share of a node without GPUs that the pods of one stage have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """Equal pods of one kind."""
+
+    what: str
+    """What runs in them."""
+    count: int
+    """Number of pods."""
+    processes: int
+    """Processes in each."""
+    gpus: int
+    """GPUs of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The division of a stage over a pool."""
+
+    pods: tuple[Pods, ...]
+    nodes: int
+    """Nodes that are needed."""
+    idle_gpus: int
+    """GPUs of those nodes that the stage leaves idle."""
+    pool: NodePool
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that are used."""
+        return sum(pods.count * pods.gpus for pods in self.pods)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the pool has as many nodes."""
+        return self.nodes <= self.pool.nodes
+
+    def share(self, pods: Pods) -> float:
+        """Return the share of a node's memory that one of the pods has."""
+        if pods.gpus:
+            return pods.gpus / self.pool.gpus_per_node
+        total = sum(other.count for other in self.pods)
+        return CPU_SHARE / math.ceil(total / self.pool.nodes)
+
+
+def equal_pods(what: str, processes: int, gpus_each: int, pool: NodePool) -> Pods:
+    """Return the fewest equal pods that hold the processes; without GPUs, as many as nodes allow.
+
+    A process that needs more GPUs than a node has is a pod that no node holds.
+
+    Example:
+        >>> pool = NodePool(gpus_per_node=8, gpu_memory_gib=40, nodes=4)
+        >>> pods = equal_pods("learners", 12, 1, pool)
+        >>> pods.count, pods.processes
+        (2, 6)
+    """
+    counts = [n for n in range(1, processes + 1) if processes % n == 0]
+    if not pool.gpus_per_node:
+        count = max(n for n in counts if n <= pool.nodes)
+        return Pods(what, count, processes // count, 0)
+    room = max(1, pool.gpus_per_node // gpus_each)
+    count = min(n for n in counts if processes // n <= room)
+    return Pods(what, count, processes // count, gpus_each * (processes // count))
+
+
+def split(pods: tuple[Pods, ...], pool: NodePool) -> Split:
+    """Put the pods on nodes, the largest first, each on the first node with room for it."""
+    if not pool.gpus_per_node:
+        return Split(pods, min(pool.nodes, max(p.count for p in pods)), 0, pool)
+    free: list[int] = []
+    sizes = sorted((p.gpus for p in pods for _ in range(p.count)), reverse=True)
+    for gpus in sizes:
+        place = next((i for i, left in enumerate(free) if left >= gpus), None)
+        if place is None:
+            free.append(pool.gpus_per_node)
+            place = len(free) - 1
+        free[place] -= gpus
+    return Split(pods, len(free), sum(left for left in free if left > 0), pool)

@@ -1,0 +1,292 @@
+"""One stage on one pool: all of its memory and time, and whether it fits."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from assay_api import Dataset, TrainingStage
+from assay_api.platform import NodePool
+from assay_operator.sizing.activations import MicroBatch, Trained
+from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
+from assay_operator.sizing.host import HostPlan, engine_host, learner_host
+from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
+from assay_operator.sizing.rollout import (
+    JUDGE_MEMORY_FRACTION,
+    EngineJob,
+    EnginePlan,
+    plan_engine,
+)
+from assay_operator.sizing.shape import BYTES_OF, ModelShape
+from assay_operator.sizing.split import Pods, Split, equal_pods, split
+from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
+from assay_operator.sizing.terms import GIB, Moment, Term, peak
+from assay_operator.sizing.visual import clip_of
+
+CPU_CACHE_BYTES = GIB
+"""Keys and values of an engine on CPUs (`VLLM_CPU_KVCACHE_SPACE`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A reward model that a stage asks, and that Assay serves."""
+
+    name: str
+    shape: ModelShape
+    number_bytes: int
+    context_tokens: int
+    gpu_gib: float
+    """Memory of a GPU of its pool."""
+    beside: bool
+    """Whether its pool is the stage's, so that it takes one of those GPUs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What a stage needs, and what there is."""
+
+    stage: TrainingStage
+    learner: LearnerJob
+    learner_terms: tuple[Term, ...]
+    learner_available: int
+    """Bytes of a GPU less the reserve; on CPUs 0: learners share the host's memory."""
+    engines: tuple[tuple[str, EnginePlan], ...]
+    """Rollout engines and judges by name; none on CPUs."""
+    hosts: tuple[HostPlan, ...]
+    split: Split
+    time: StepTime | None
+    """None on CPUs: there is no assumption to make one of."""
+
+    @property
+    def learner_peak(self) -> tuple[Moment, int]:
+        """When a learner holds most, and how many bytes."""
+        return peak(self.learner_terms)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the stage cannot run there, with the numbers; empty when it can."""
+        found = []
+        moment, needed = self.learner_peak
+        if self.learner_available and needed > self.learner_available:
+            found.append(
+                f"learner GPU: {needed / GIB:.1f} GiB are needed ({moment}), "
+                f"{self.learner_available / GIB:.1f} GiB are there"
+            )
+        for name, engine in self.engines:
+            if not engine.fits:
+                found.append(
+                    f"{name} GPU: {engine.cache_bytes / GIB:.1f} GiB are left for keys and values, "
+                    f"{engine.cache_tokens:,} tokens; one sequence has {engine.max_length:,}"
+                )
+        for host in self.hosts:
+            found += host.problems
+        if not self.split.fits:
+            found.append(
+                f"pool: {self.split.gpus} GPUs on {self.split.nodes} nodes are needed, there are "
+                f"{self.split.pool.nodes} nodes of {self.split.pool.gpus_per_node} GPUs"
+            )
+        for pods in self.split.pods:
+            if pods.gpus > self.split.pool.gpus_per_node:
+                found.append(
+                    f"placement.gpusPerRollout: {pods.gpus} GPUs in one pod, a node has "
+                    f"{self.split.pool.gpus_per_node}"
+                )
+        return found
+
+
+def plan_stage(
+    stage: TrainingStage,
+    dataset: Dataset,
+    shape: ModelShape,
+    pool: NodePool,
+    judges: Sequence[Judge],
+    assumed: Assumptions,
+) -> StagePlan:
+    """Return what the stage needs of the pool.
+
+    Args:
+        stage: the stage.
+        dataset: its dataset, for the frame plan.
+        shape: the sizes of its model.
+        pool: the node pool; without GPUs everything runs in the memory of the hosts.
+        judges: the reward models that it asks and that Assay serves.
+        assumed: what neither of them says.
+    """
+    spec = stage.spec
+    on_gpu = pool.gpus_per_node > 0
+    learner = replace(_learner(stage, dataset, shape, assumed), on_gpu=on_gpu)
+    terms = tuple(learner_terms(learner))
+    rollouts = _rollouts(stage, learner)
+    gpu_bytes = int(pool.gpu_memory_gib * GIB)
+    engines: list[tuple[str, EnginePlan]] = []
+    if rollouts is not None and on_gpu:
+        engines.append(("rollout", plan_engine(rollouts, gpu_bytes)))
+    if on_gpu:
+        engines += [
+            (f"judge {j.name}", plan_engine(_judge(j), int(j.gpu_gib * GIB))) for j in judges
+        ]
+    kinds = _pods(stage, pool, sum(judge.beside for judge in judges))
+    # Fusion collects first, then trains on the same GPUs.
+    at_once = kinds if spec.fusion is None else (max(kinds, key=lambda p: p.count * p.gpus),)
+    divided = split(at_once, pool)
+    time = None
+    if on_gpu:
+        sequences = engines[0][1].sequences if rollouts is not None else 0
+        time = _time(stage, learner, rollouts, sequences, assumed)
+    return StagePlan(
+        stage=stage,
+        learner=learner,
+        learner_terms=terms,
+        learner_available=int(gpu_bytes - assumed.reserve_gib * GIB) if on_gpu else 0,
+        engines=tuple(engines),
+        hosts=tuple(_host(spec.rl is not None, learner, terms, pods, divided) for pods in kinds),
+        split=divided,
+        time=time,
+    )
+
+
+def _learner(
+    stage: TrainingStage, dataset: Dataset, shape: ModelShape, assumed: Assumptions
+) -> LearnerJob:
+    spec, placement = stage.spec, stage.spec.placement
+    as_images = spec.sft.frames_as_images if spec.sft else 0
+    clip = clip_of(dataset, assumed.frame_size, as_images)
+    text = text_tokens(spec.prompt.system, spec.prompt.question)
+    if as_images:
+        text += JUDGE_TOKENS + assumed.example_tokens
+    if spec.rl is not None:
+        # Ranks take groups in turn; the first has most.
+        rows = math.ceil(spec.rl.prompts_per_step / placement.learners) * spec.rl.group_size
+        group_size, completion = spec.rl.group_size, spec.rl.max_completion_tokens
+    else:
+        batch = spec.sft or spec.fusion
+        assert batch is not None
+        rows, group_size = batch.examples_per_step // placement.learners, 1
+        fused = spec.fusion
+        completion = fused.max_completion_tokens if fused else assumed.example_tokens
+    micro = min(placement.micro_batch, rows)
+    trained, count = _trained(stage, shape)
+    return LearnerJob(
+        shape=shape,
+        number_bytes=BYTES_OF[placement.precision],
+        trained=trained,
+        trained_parameters=count,
+        zero_stage=placement.zero_stage,
+        learners=placement.learners,
+        batch=MicroBatch(
+            rows=micro,
+            groups=groups_in(micro, group_size),
+            prompt_tokens=clip.tokens + clip.marks + text,
+            completion_tokens=completion,
+        ),
+        micro_batches=math.ceil(rows / micro),
+        clips=rows // group_size,
+        clip=clip,
+    )
+
+
+def _trained(stage: TrainingStage, shape: ModelShape) -> tuple[Trained, int]:
+    """Return what is trained, and how many parameters that is."""
+    spec = stage.spec
+    if spec.lora is not None:
+        trained = Trained(full=False, vision=False, targets=spec.lora.targets, rank=spec.lora.rank)
+        return trained, shape.lora_parameters(spec.lora.rank, spec.lora.targets)
+    vision = not spec.freeze_vision_tower
+    count = shape.text_parameters + (shape.vision_parameters if vision else 0)
+    return Trained(full=True, vision=vision), count
+
+
+def _rollouts(stage: TrainingStage, learner: LearnerJob) -> EngineJob | None:
+    spec = stage.spec
+    if spec.sft is not None:
+        return None
+    size = spec.rl.group_size if spec.rl else spec.fusion.samples_per_clip if spec.fusion else 1
+    return EngineJob(
+        shape=learner.shape,
+        number_bytes=learner.number_bytes,
+        tensor_parallel=spec.placement.gpus_per_rollout,
+        prompt_tokens=learner.batch.prompt_tokens,
+        completion_tokens=learner.batch.completion_tokens,
+        group_size=size,
+        # Fusion samples the model that it starts from.
+        lora_rank=spec.lora.rank if spec.lora and spec.rl else 0,
+    )
+
+
+def _judge(judge: Judge) -> EngineJob:
+    # A judge answers a score in a few tokens: its context is its prompt.
+    return EngineJob(
+        shape=judge.shape,
+        number_bytes=judge.number_bytes,
+        tensor_parallel=1,
+        prompt_tokens=judge.context_tokens - 16,
+        completion_tokens=16,
+        group_size=1,
+        fraction=JUDGE_MEMORY_FRACTION,
+    )
+
+
+def _pods(stage: TrainingStage, pool: NodePool, judges: int) -> tuple[Pods, ...]:
+    """Return the pods of the stage and of the judges that it asks."""
+    placement = stage.spec.placement
+    learners = equal_pods("learners", placement.learners, 1, pool)
+    if stage.spec.sft is not None:
+        return (learners,)
+    engines = equal_pods("rollouts", placement.rollouts, placement.gpus_per_rollout, pool)
+    asked = (equal_pods("judges", 1, 1, pool),) * judges
+    return (learners, engines, *asked)
+
+
+def _host(
+    sends: bool, learner: LearnerJob, terms: Sequence[Term], pods: Pods, divided: Split
+) -> HostPlan:
+    share = divided.share(pods)
+    model = learner.shape.parameters * learner.number_bytes
+    exported = 0
+    if sends:
+        adapters = learner.trained_parameters * learner.number_bytes
+        exported = adapters if learner.trained.rank else model
+    if pods.what == "learners":
+        pixels = learner.clips * learner.clip.pixel_bytes
+        parts, shm = learner_host(
+            pods.processes,
+            on_gpu=learner.on_gpu,
+            model_bytes=model,
+            exported_bytes=exported,
+            pixel_bytes=pixels,
+        )
+        if not pods.gpus:
+            parts = (*parts, _on_host("learners", pods.processes, peak(terms)[1]))
+    else:
+        parts, shm = engine_host(
+            pods.processes,
+            on_gpu=learner.on_gpu,
+            exported_bytes=exported if pods.what == "rollouts" else 0,
+        )
+        if not pods.gpus:
+            parts = (*parts, _on_host(pods.what, pods.processes, model + CPU_CACHE_BYTES))
+    pool = divided.pool
+    return HostPlan(
+        pods.what, parts, shm, int(pool.memory_gib * share * GIB), int(pool.shm_gib * share * GIB)
+    )
+
+
+def _on_host(what: str, processes: int, num_bytes: int) -> Term:
+    return Term(what, processes * num_bytes, "without GPUs: weights, states, activations, cache")
+
+
+def _time(
+    stage: TrainingStage,
+    learner: LearnerJob,
+    rollouts: EngineJob | None,
+    sequences: int,
+    assumed: Assumptions,
+) -> StepTime:
+    learn = learn_seconds(learner, assumed.speeds)
+    rl = stage.spec.rl
+    if rollouts is None or rl is None:
+        return StepTime(prefill=0, decode=0, learn=learn, tokens_per_second=0)
+    prompts = rl.prompts_per_step / stage.spec.placement.rollouts
+    prefill, decode, rate = rollout_seconds(
+        rollouts, sequences, prompts, learner.clip.tokens, assumed.speeds
+    )
+    return StepTime(prefill=prefill, decode=decode, learn=learn, tokens_per_second=rate)

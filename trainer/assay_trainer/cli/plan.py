@@ -1,0 +1,101 @@
+"""`assay plan`: what training stages need of a cluster's GPUs and hosts, without either."""
+
+import json as json_format
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay_trainer.cli.render import Pools
+from assay_trainer.cli.run import File, Json, Set
+
+DOES_NOT_FIT = 2
+"""Exit code when a stage does not fit its pool."""
+
+_FRAME_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
+
+
+def plan_command(  # noqa: PLR0913  (options of a command)
+    file: File,
+    pools: Pools = None,
+    set_: Set = None,
+    json: Json = False,
+    model_config: Annotated[
+        Path | None,
+        typer.Option(help="config.json of a Qwen2.5-VL, for models whose sizes nothing tells."),
+    ] = None,
+    frame_size: Annotated[
+        str | None,
+        typer.Option(help="WIDTHxHEIGHT of the videos; without, the most pixels of the plan."),
+    ] = None,
+    example_tokens: Annotated[
+        int, typer.Option(min=1, help="Assumed: longest completion of an SFT example.")
+    ] = 750,
+    reserve_gib: Annotated[
+        float, typer.Option(min=0, help="Assumed: of a learner's GPU, for CUDA and NCCL.")
+    ] = 2.0,
+    gpu_tflops: Annotated[
+        float, typer.Option(min=0.1, help="Assumed: peak TFLOP/s of a GPU; an A100's.")
+    ] = 312.0,
+    mfu: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Assumed: share of the peak in training.")
+    ] = 0.35,
+    gpu_bandwidth: Annotated[
+        float, typer.Option(min=1, help="Assumed: GB/s of a GPU's memory; an A100's with 40 GB.")
+    ] = 1555.0,
+    bandwidth_use: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Assumed: share of it when decoding.")
+    ] = 0.6,
+) -> None:
+    """Compute memory per GPU and host, GPU split and step time of training stages.
+
+    Exit code 2 when a stage does not fit its node pool; what is missing and what to change is told.
+
+    Raises:
+        InvalidInput: a manifest or the platform is wrong, or a model's sizes are not known.
+    """
+    from assay_api.manifests import load
+    from assay_operator.platform_file import load_platform
+    from assay_operator.sizing.assumptions import Assumptions
+    from assay_operator.sizing.model_lookup import read_shape
+    from assay_operator.sizing.plans import plan_resources
+    from assay_operator.sizing.step_time import Speeds
+    from assay_operator.sizing.table import plain, text_of
+
+    planned = plan_resources(
+        load(file, set_ or (), exists=lambda id_: id_.kind not in ("Dataset", "RewardModel")),
+        load_platform(pools),
+        Assumptions(
+            frame_size=_frame_size(frame_size),
+            example_tokens=example_tokens,
+            reserve_gib=reserve_gib,
+            speeds=Speeds(gpu_tflops, mfu, gpu_bandwidth, bandwidth_use),
+        ),
+        read_shape(model_config) if model_config else None,
+    )
+    if json:
+        print(json_format.dumps({"stages": [plain(*one) for one in planned]}))
+    else:
+        print("\n\n".join(text_of(*one) for one in planned))
+    misfits = [one for one, _ in planned if one.problems]
+    if misfits:
+        names = ", ".join(one.stage.metadata.name for one in misfits)
+        print(
+            f"assay: {len(misfits)} of {len(planned)} stages do not fit: {names}; "
+            f"{misfits[0].problems[0]}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(DOES_NOT_FIT)
+
+
+def _frame_size(text: str | None) -> tuple[int, int] | None:
+    from assay_api.errors import InvalidInput
+
+    if text is None:
+        return None
+    found = _FRAME_SIZE.fullmatch(text)
+    if found is None:
+        raise InvalidInput(f"--frame-size {text}: must be WIDTHxHEIGHT in pixels, e.g. 1024x1024")
+    return int(found[1]), int(found[2])
