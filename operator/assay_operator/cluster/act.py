@@ -54,7 +54,7 @@ class Writer:
             ApiError: the API server does not answer; what was not written comes next time.
         """
         # A child that is about to be made tells more, a moment later, than that it is due.
-        if not actions.create or raw["kind"] != "TrainingStage":
+        if not actions.create or raw["kind"] == "TrainingPipeline":
             self.write_status(raw, actions.status)
         for manifest in actions.delete:
             self._delete(manifest)

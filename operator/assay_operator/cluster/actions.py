@@ -175,7 +175,7 @@ def _keep(
     wanted = {_key(m): _stamp(m) for m in made}
     outdated = tuple(m for m in there if wanted.get(_key(m)) != _stamp(m))
     missing = tuple(m for m in made if _key(m) not in stamps)
-    soon = 1.0 if outdated else None
+    soon = 1.0 if outdated else 0.0 if missing else None
     return Actions(decision.status, delete=outdated, create=missing, requeue_after=soon)
 
 

@@ -32,6 +32,7 @@ def watch(wake: Wake, namespaces: Sequence[str]) -> None:
 def _handlers(wake: Wake) -> kopf.OperatorRegistry:
     """Return one handler per kind. None of them asks for a finalizer: nothing needs one."""
     registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(kopf.login_via_client)
 
     async def poke(**_: Any) -> None:
         wake.poke()

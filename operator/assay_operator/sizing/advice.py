@@ -5,7 +5,8 @@ from itertools import combinations
 from typing import TypeVar
 
 from assay_api import Dataset, TrainingStage
-from assay_api.stage import Lora, Placement
+from assay_api.running import Placement
+from assay_api.stage import Lora
 from assay_operator.sizing.stage_plan import StagePlan
 from assay_operator.sizing.terms import GIB
 

@@ -1,0 +1,174 @@
+"""Plays what containers do: writes into the object store what the real ones write."""
+
+import io
+import json
+from typing import Any
+
+from cluster_api import ClusterApi
+from fake_kubelet import FakeKubelet
+from minio import Minio
+from pod_behaviours import Behaviour, Ends
+from third_party import ThirdParty
+
+from assay_api import Completion, ResolvedDatasetJob, ResolvedEvaluationJob, ResolvedStageJob
+from assay_api.digest import evaluation_digest, spec_digest, stage_digest, stage_job_digest
+from assay_api.layout import ResourceId
+from assay_operator.children.owner import LABEL_ATTEMPT, LABEL_KIND, LABEL_NAME, LABEL_ROLE
+
+Object = dict[str, Any]
+JOBS = {"PyTorchJob": "kubeflow.org/v1", "RayJob": "ray.io/v1", "Job": "batch/v1"}
+
+
+class Player:
+    """Lets the workloads of one namespace do their part."""
+
+    def __init__(
+        self,
+        api: ClusterApi,
+        kubelet: FakeKubelet,
+        third_party: ThirdParty,
+        client: Minio,
+        place: tuple[str, str],
+    ) -> None:
+        self.api, self.kubelet, self.third_party, self.client = api, kubelet, third_party, client
+        self.bucket, self.prefix = place
+        self.namespace = self.prefix.rpartition("/")[2]
+
+    # ------------------------------------------------------------------ looking
+
+    def resource(self, kind: str, name: str) -> Object:
+        return self.api.get("assay.dev/v1alpha1", kind, name, self.namespace)
+
+    def reason(self, kind: str, name: str) -> str:
+        conditions = self.resource(kind, name).get("status", {}).get("conditions", ())
+        return next((c["reason"] for c in conditions if c["type"] == "Ready"), "")
+
+    def wait_for_reason(self, kind: str, name: str, reason: str, seconds: float = 60) -> Object:
+        self.api.wait(
+            f"{kind} {name} is {reason}",
+            lambda: self.reason(kind, name) == reason,
+            seconds=seconds,
+            shown=lambda: self.resource(kind, name).get("status"),
+        )
+        return self.resource(kind, name)
+
+    def jobs(self, name: str) -> list[Object]:
+        """Return the jobs of a resource that are not on their way out, oldest attempt first."""
+        found = [
+            job
+            for kind, version in JOBS.items()
+            for job in self.api.items(
+                version, kind, self.namespace, labelSelector=f"{LABEL_NAME}={name}"
+            )
+            if "deletionTimestamp" not in job["metadata"]
+        ]
+        return sorted(found, key=lambda job: int(job["metadata"]["labels"][LABEL_ATTEMPT]))
+
+    def wait_for_job(self, name: str, attempt: int = 1, seconds: float = 60) -> Object:
+        """Return the job of an attempt, once its pods run."""
+
+        def running() -> Object | None:
+            found = [
+                j for j in self.jobs(name) if j["metadata"]["labels"][LABEL_ATTEMPT] == str(attempt)
+            ]
+            if not found or not all(p["status"]["phase"] == "Running" for p in self.pods(found[0])):
+                return None
+            return found[0] if self.pods(found[0]) else None
+
+        job: Object = self.api.wait(
+            f"attempt {attempt} of {name} runs", running, seconds, shown=lambda: self._shown(name)
+        )
+        return job
+
+    def _shown(self, name: str) -> dict[str, object]:
+        jobs = self.jobs(name)
+        pods = [pod for job in jobs for pod in self.pods(job)]
+        found = [*jobs, *pods]
+        return {o["metadata"]["name"]: o.get("status") for o in found}
+
+    def pods(self, job: Object) -> list[Object]:
+        labels = job["metadata"]["labels"]
+        selector = ",".join(
+            f"{key}={labels[key]}" for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)
+        )
+        return self.api.items("v1", "Pod", self.namespace, labelSelector=selector)
+
+    def orders(self, job: Object) -> Object:
+        labels = job["metadata"]["labels"]
+        selector = ",".join(
+            f"{key}={labels[key]}" for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)
+        )
+        (config,) = self.api.items("v1", "ConfigMap", self.namespace, labelSelector=selector)
+        found: Object = json.loads(config["data"]["orders.json"])
+        return found
+
+    # ------------------------------------------------------------------ doing
+
+    def write(self, key: str, value: object) -> None:
+        data = json.dumps(value).encode()
+        self.client.put_object(self.bucket, f"{self.prefix}/{key}", io.BytesIO(data), len(data))
+
+    def end(self, job: Object, behaviour: Behaviour = Ends()) -> None:  # noqa: B008
+        """End an attempt's pods, and let the Ray dashboard say the same."""
+        labels = job["metadata"]["labels"]
+        wanted = {key: labels[key] for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)}
+        if job["kind"] != "RayJob":
+            self.kubelet.when(behaviour, self.namespace, labels=wanted)
+            return
+        # The pod that submitted the job ends with it; the others go with the Ray cluster.
+        submitter = f"{job['metadata']['name']}-?????"
+        self.kubelet.when(behaviour, self.namespace, submitter, wanted)
+        failed = not isinstance(behaviour, Ends) or behaviour.exit_code != 0
+        code = behaviour.exit_code if isinstance(behaviour, Ends) else 1
+        self.third_party.tell_ray_job(
+            self.namespace,
+            job["metadata"]["name"],
+            "FAILED" if failed else "SUCCEEDED",
+            f"Job entrypoint command failed with exit code {code}" if failed else "",
+        )
+
+    def succeed(self, job: Object, accuracy: float = 0.9) -> None:
+        """Write an attempt's proof, and end it."""
+        owner = ResourceId(
+            job["metadata"]["labels"][LABEL_KIND], job["metadata"]["labels"][LABEL_NAME]
+        )
+        orders = self.orders(job)
+        if job["metadata"]["labels"][LABEL_ROLE] == "Collect":
+            stage = ResolvedStageJob.model_validate(orders)
+            identity = stage_job_digest(stage, self._digest_of(stage.dataset))
+            self.write(f"{owner.folder}/collected.json", {"identity": identity, "samples": []})
+        else:
+            completion = Completion(
+                spec_digest=self._spec_digest(orders),
+                digest=f"digest-of-{owner.name}",
+                result="." if owner.kind == "Dataset" else "model",
+                summary={"accuracy/think": accuracy, "numRows": 8},
+            )
+            self.write(owner.completion_key, completion.model_dump(mode="json", by_alias=True))
+        self.end(job)
+
+    def progress(self, name: str, step: int, total: int = 40) -> None:
+        """Let a stage say how far it is."""
+        value = {"step": step, "total": total, "doing": "sampling", "metrics": {}}
+        self.write(ResourceId("TrainingStage", name).progress_key, value)
+
+    def _spec_digest(self, orders: Object) -> str:
+        if orders["kind"] == "DatasetJob":
+            return spec_digest(ResolvedDatasetJob.model_validate(orders).dataset.spec)
+        if orders["kind"] == "EvaluationJob":
+            job = ResolvedEvaluationJob.model_validate(orders)
+            dataset = self._digest_of(job.dataset)
+            return evaluation_digest(job.evaluation.spec, job.model.digest, dataset)
+        stage = ResolvedStageJob.model_validate(orders)
+        model = stage.model.digest if stage.model else None
+        return stage_digest(stage.stage.spec, model, self._digest_of(stage.dataset))
+
+    def _digest_of(self, dataset: str) -> str:
+        name = dataset.rstrip("/").rpartition("/datasets/")[2].partition("/")[0]
+        key = f"{self.prefix}/{ResourceId('Dataset', name).completion_key}"
+        found = self.client.get_object(self.bucket, key)
+        try:
+            return str(json.loads(found.read())["digest"])
+        finally:
+            found.close()
+            found.release_conn()
