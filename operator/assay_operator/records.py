@@ -70,10 +70,21 @@ def read_finished(store: Readable, resource: ResourceId, now_seconds: float) -> 
     Raises:
         StoreError: it can't be read.
     """
+    completion = read_completion(store, resource)
+    if completion is None:
+        return None
+    return Finished(completion, read_job(store, resource), now_seconds)
+
+
+def read_completion(store: Readable, resource: ResourceId) -> Completion | None:
+    """Return the proof that the resource finished, if there is one.
+
+    Raises:
+        StoreError: it can't be read.
+    """
     if not store.exists(resource.completion_key):
         return None
-    completion = _read(store, resource.completion_key, Completion)
-    return Finished(completion, read_job(store, resource), now_seconds)
+    return _read(store, resource.completion_key, Completion)
 
 
 def read_job(store: Readable, resource: ResourceId) -> Job | None:

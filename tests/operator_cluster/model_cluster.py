@@ -44,6 +44,8 @@ class ModelStore:
 
     def read(self, key: str) -> bytes:
         self._reach()
+        if key not in self.keys:
+            raise FileNotFoundError(key)
         return self.keys[key]
 
     def exists(self, key: str) -> bool:

@@ -15,7 +15,7 @@ from assay_operator.cluster.observe import Told
 from assay_operator.cluster.seen import Seen
 from assay_operator.observed import Finished
 from assay_operator.policies.evidence import evidence_of
-from assay_operator.records import Readable, read_finished, read_progress
+from assay_operator.records import Readable, read_completion, read_progress
 
 COLLECTED = "collected.json"
 """Key of a fusion stage's samples within its folder."""
@@ -113,9 +113,9 @@ class Ledger:
     def _ask(self, now_seconds: float) -> Callable[[ResourceId], str]:
         def ask(id_: ResourceId) -> str:
             try:
-                finished = read_finished(self._store, id_, now_seconds)
-                if finished:
-                    self._finished[id_] = finished
+                completion = read_completion(self._store, id_)
+                if completion:
+                    self._finished[id_] = Finished(completion, None, now_seconds)
                 elif id_.kind == "TrainingStage":
                     self._ask_progress(id_, now_seconds)
             except StoreError as error:

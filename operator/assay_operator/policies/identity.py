@@ -37,7 +37,8 @@ def changed_identity(resource: Trained, observed: Observed) -> Verdict | None:
     elif finished.completion.spec_digest == current_digest(resource, observed):
         return None
     else:
-        changes = _spec_changes(resource, finished.job) or ["other inputs"]
+        unknown = "other inputs" if finished.job else "what it was made of is not on record"
+        changes = _spec_changes(resource, finished.job) or [unknown]
     if not changes:
         return None
     return Verdict(
