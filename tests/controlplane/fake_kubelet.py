@@ -4,6 +4,7 @@ What a pod does is set by rules; without one it runs until it is deleted.
 """
 
 import fnmatch
+import functools
 import itertools
 import threading
 import time
@@ -77,7 +78,8 @@ class FakeKubelet:
             self._register(node)
         self._thread.start()
         for node in self._nodes:
-            self._api.wait(f"node {node.name} takes pods", lambda n=node: self._takes_pods(n))
+            takes_pods = functools.partial(self._takes_pods, node)
+            self._api.wait(f"node {node.name} takes pods", takes_pods)
         return self
 
     def __exit__(self, *_: object) -> None:
