@@ -133,7 +133,7 @@ class ControlPlane:
             spec = manifest["spec"]
             served = next(v["name"] for v in spec["versions"] if v["served"])
             path = f"/apis/{spec['group']}/{served}/{spec['names']['plural']}"
-            self.admin.wait(path, functools.partial(self.admin.request, "GET", path))
+            self.admin.wait(path, functools.partial(self.admin.request, "GET", path), seconds=60)
 
     def _client(self, name: str, groups: list[str]) -> ClusterApi:
         pair = self.authority.issue(name, name, groups)

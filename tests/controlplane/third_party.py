@@ -54,7 +54,10 @@ INIT_CONTAINER = """
 
 
 def third_party_crds() -> list[Object]:
-    """Return the definitions of PyTorchJob, RayJob and RayCluster."""
+    """Return the definitions of PyTorchJob, RayJob and RayCluster, in the version that is stored.
+
+    The older one is left out: the API server needs seconds for such large definitions.
+    """
     kubeflow = source_folder(TRAINING_OPERATOR) / "manifests/base/crds"
     ray = source_folder(KUBERAY) / "config/crd/bases"
     files = [
@@ -65,7 +68,11 @@ def third_party_crds() -> list[Object]:
         ray / "ray.io_rayservices.yaml",
         ray / "ray.io_raycronjobs.yaml",
     ]
-    return [manifest for file in files for manifest in _read(file)]
+    definitions = [manifest for file in files for manifest in _read(file)]
+    for definition in definitions:
+        spec = definition["spec"]
+        spec["versions"] = [version for version in spec["versions"] if version["storage"]]
+    return definitions
 
 
 class ThirdParty:
