@@ -30,7 +30,7 @@ def kubelet(control_plane: ControlPlane) -> Iterator[FakeKubelet]:
 @pytest.fixture(scope="session")
 def third_party(control_plane: ControlPlane, kubelet: FakeKubelet) -> Iterator[ThirdParty]:
     """The training-operator and KubeRay's operator."""
-    with FakeDashboard() as dashboard, ThirdParty(control_plane, dashboard) as running:
+    with FakeDashboard() as dashboard, ThirdParty(control_plane, kubelet, dashboard) as running:
         yield running
 
 

@@ -7,23 +7,30 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = datetime.timedelta(days=1)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+LIFETIME = datetime.timedelta(days=365)
 
 
 class Authority:
     """Signs certificates; keeps everything as PEM files in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make a new one: `ca.crt` and `ca.key` in the folder."""
+    def __init__(self, folder: Path, name: str = "assay-tests") -> None:
+        """Make a new one of this name: `ca.crt` and `ca.key` in the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "assay-tests")])
+        # The training-operator reads no other kind of an authority's key.
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         constraint = x509.BasicConstraints(ca=True, path_length=None)
-        signed = self._builder(self._name, self._key).add_extension(constraint, critical=True)
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        signed = (
+            self._builder(self._name, self._key)
+            .add_extension(constraint, critical=True)
+            .add_extension(names, critical=False)
+        )
         self.certificate = folder / "ca.crt"
         write_key(folder / "ca.key", self._key)
         self._write(self.certificate, signed)
@@ -60,9 +67,7 @@ class Authority:
         self._write(certificate, builder)
         return certificate, write_key(self.folder / f"{file}.key", key)
 
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
-    ) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: Key) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -85,7 +90,7 @@ def new_key(path: Path) -> Path:
     return write_key(path, ec.generate_private_key(ec.SECP256R1()))
 
 
-def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> Path:
+def write_key(path: Path, key: Key) -> Path:
     """Write a private key that only this user can read."""
     path.touch(mode=0o600)
     path.write_bytes(

@@ -14,6 +14,7 @@ import yaml
 Object = dict[str, Any]
 WAIT_SECONDS = 30.0
 BUSY_SECONDS = 15.0
+SHOWN_CHARACTERS = 6000
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -193,8 +194,9 @@ class ClusterApi:
                 if error.status != 404:
                     raise
             time.sleep(0.1)
-        state = "" if shown is None else f": {json.dumps(shown(), indent=1)[:4000]}"
-        raise TimeoutError(f"{what}: not within {seconds:.0f} s{state}")
+        state = "" if shown is None else shown()
+        text = state if isinstance(state, str) else json.dumps(state, indent=1)
+        raise TimeoutError(f"{what}: not within {seconds:.0f} s\n{text[:SHOWN_CHARACTERS]}")
 
     def _of(self, manifest: Object) -> str:
         metadata = manifest["metadata"]

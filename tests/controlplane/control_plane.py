@@ -123,12 +123,17 @@ class ControlPlane:
     def apply_crds(self, manifests: list[Object]) -> None:
         """Apply CustomResourceDefinitions, and return when their resources are served."""
         for manifest in manifests:
-            self.admin.apply(manifest)
+            kind, name = manifest["kind"], manifest["metadata"]["name"]
+            if self.admin.find(manifest["apiVersion"], kind, name):
+                self.admin.apply(manifest)
+            else:
+                # Several times as fast as applying, for definitions of a megabyte.
+                self.admin.create(manifest)
         for manifest in manifests:
             spec = manifest["spec"]
             served = next(v["name"] for v in spec["versions"] if v["served"])
             path = f"/apis/{spec['group']}/{served}/{spec['names']['plural']}"
-            self.admin.wait(path, functools.partial(self.admin.request, "GET", path))
+            self.admin.wait(path, functools.partial(self.admin.request, "GET", path), seconds=60)
 
     def _client(self, name: str, groups: list[str]) -> ClusterApi:
         pair = self.authority.issue(name, name, groups)

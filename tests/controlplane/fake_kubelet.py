@@ -4,6 +4,7 @@ What a pod does is set by rules; without one it runs until it is deleted.
 """
 
 import fnmatch
+import functools
 import itertools
 import threading
 import time
@@ -67,6 +68,7 @@ class FakeKubelet:
         self._rules: list[Rule] = []
         self._addresses = itertools.count(2)
         self._deleted: dict[str, float] = {}
+        self._beat = 0.0
         self._error: Exception | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, name="fake-kubelet", daemon=True)
@@ -77,7 +79,8 @@ class FakeKubelet:
             self._register(node)
         self._thread.start()
         for node in self._nodes:
-            self._api.wait(f"node {node.name} takes pods", lambda n=node: self._takes_pods(n))
+            takes_pods = functools.partial(self._takes_pods, node)
+            self._api.wait(f"node {node.name} takes pods", takes_pods)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,19 +105,23 @@ class FakeKubelet:
         self._rules[:] = [rule for rule in self._rules if rule.namespace != namespace]
 
     def _work(self) -> None:
-        beat = 0.0
-        try:
-            while not self._end.wait(TICK_SECONDS):
-                if time.monotonic() - beat > HEARTBEAT_SECONDS:
-                    beat = time.monotonic()
-                    for node in self._nodes:
-                        self._renew(node)
-                # From the server's cache: cheap.
-                for pod in self._api.items("v1", "Pod", resourceVersion="0"):
-                    if pod["spec"].get("nodeName"):
-                        self._move(pod)
-        except (ApiError, OSError, urllib3.exceptions.HTTPError) as error:
-            self._error = error
+        while not self._end.wait(TICK_SECONDS):
+            try:
+                self._tick()
+                self._error = None
+            except (ApiError, OSError, urllib3.exceptions.HTTPError) as error:
+                # As a kubelet does, it tries again; what lasts until the end is raised there.
+                self._error = error
+
+    def _tick(self) -> None:
+        if time.monotonic() - self._beat > HEARTBEAT_SECONDS:
+            for node in self._nodes:
+                self._renew(node)
+            self._beat = time.monotonic()
+        # From the server's cache: cheap.
+        for pod in self._api.items("v1", "Pod", resourceVersion="0"):
+            if pod["spec"].get("nodeName"):
+                self._move(pod)
 
     def _move(self, pod: Object) -> None:
         try:

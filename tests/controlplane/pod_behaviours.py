@@ -97,7 +97,7 @@ def _running(pod: Object, is_ready: bool, address: str) -> Object:
         "podIP": address,
         "podIPs": [{"ip": address}],
         "hostIP": "192.0.2.10",
-        "conditions": _conditions(is_ready),
+        "conditions": _conditions(pod, is_ready),
         "containerStatuses": containers,
         "initContainerStatuses": _initialised(pod),
     }
@@ -107,7 +107,7 @@ def _waiting(pod: Object, reason: str, message: str) -> Object:
     state = {"waiting": {"reason": reason, "message": message}}
     return {
         "phase": "Pending",
-        "conditions": _conditions(False),
+        "conditions": _conditions(pod, False),
         "containerStatuses": _containers(pod, lambda _: state, False),
     }
 
@@ -129,12 +129,15 @@ def _crashing(pod: Object, behaviour: CrashLoops, address: str) -> Object:
 
 def _ended(pod: Object, behaviour: Ends) -> Object:
     reason = behaviour.reason or ("Error" if behaviour.exit_code else "Completed")
-    finished = {"exitCode": behaviour.exit_code, "reason": reason, "finishedAt": _clock()}
+    finished = {"exitCode": behaviour.exit_code, "reason": reason}
+    finished |= {"startedAt": pod["status"]["startTime"], "finishedAt": _clock()}
     if behaviour.message:
         finished["message"] = behaviour.message
     return {
         "phase": "Failed" if behaviour.exit_code else "Succeeded",
-        "conditions": _conditions(False, "PodFailed" if behaviour.exit_code else "PodCompleted"),
+        "conditions": _conditions(
+            pod, False, "PodFailed" if behaviour.exit_code else "PodCompleted"
+        ),
         "containerStatuses": _containers(pod, lambda _: {"terminated": finished}, False),
     }
 
@@ -184,15 +187,17 @@ def _initialised(pod: Object) -> list[Object]:
     ]
 
 
-def _conditions(is_ready: bool, reason: str = "") -> list[Object]:
+def _conditions(pod: Object, is_ready: bool, reason: str = "") -> list[Object]:
     ready = "True" if is_ready else "False"
-    told = {"PodScheduled": "True", "Initialized": "True"}
-    told |= {"ContainersReady": ready, "Ready": ready}
-    # A condition gets the time of its change from the caller's patch: nobody reads it here.
-    return [
-        {"type": kind, "status": status, **({"reason": reason} if reason else {})}
-        for kind, status in told.items()
-    ]
+    old = {c["type"]: c for c in pod["status"].get("conditions", ())}
+    conditions = []
+    for kind, status in (("Initialized", "True"), ("ContainersReady", ready), ("Ready", ready)):
+        known = old.get(kind, {})
+        is_same = known.get("status") == status
+        changed = known.get("lastTransitionTime") if is_same else _clock()
+        told = {"type": kind, "status": status, "lastTransitionTime": changed}
+        conditions.append({**told, "reason": reason} if reason else told)
+    return conditions
 
 
 def _tells(status: Object, wanted: Object) -> bool:

@@ -72,6 +72,8 @@ def pod(namespace: str, name: str, gpus: int = 0) -> Object:
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "restartPolicy": "Never",
+            # The control plane waits this long before it looks at a deleted namespace again.
+            "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "main", "image": "none.invalid/x:1", "resources": resources}],
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
         },
@@ -236,10 +238,12 @@ def test_a_pytorch_job_succeeds_when_its_master_does(
     control_plane: ControlPlane, kubelet: FakeKubelet, third_party: ThirdParty, namespace: str
 ) -> None:
     api = control_plane.admin
-    kubelet.when(Ends(), namespace, "good-*")
-    kubelet.when(Ends(exit_code=1), namespace, "bad-master-0")
     for name in ("good", "bad"):
         api.create(pytorch_job(namespace, name))
+        for replica in ("master-0", "worker-0", "worker-1"):
+            wait_for_pod(api, namespace, f"{name}-{replica}", "Running")
+    kubelet.when(Ends(), namespace, "good-master-0")
+    kubelet.when(Ends(exit_code=1), namespace, "bad-master-0")
 
     def ended(name: str, how: str) -> bool:
         job = api.get("kubeflow.org/v1", "PyTorchJob", name, namespace)
@@ -247,21 +251,25 @@ def test_a_pytorch_job_succeeds_when_its_master_does(
 
     api.wait("it succeeds", lambda: ended("good", "Succeeded"), shown=third_party.log_tails)
     api.wait("it fails", lambda: ended("bad", "Failed"), shown=third_party.log_tails)
-    pods = {p["metadata"]["name"] for p in api.items("v1", "Pod", namespace)}
-    assert {"good-master-0", "good-worker-0", "good-worker-1"} <= pods
+
+
+def test_the_training_operators_own_webhook_refuses_what_it_would_not_run(
+    control_plane: ControlPlane, third_party: ThirdParty, namespace: str
+) -> None:
+    job = pytorch_job(namespace, "misnamed")
+    job["spec"]["pytorchReplicaSpecs"]["Master"]["template"] = template("main")
+    with pytest.raises(ApiError, match="at least one container with name pytorch"):
+        control_plane.admin.create(job)
 
 
 @pytest.mark.parametrize(
-    ("status", "exit_code", "deployment"),
-    [("SUCCEEDED", 0, "Complete"), ("FAILED", 1, "Failed")],
+    ("status", "deployment"), [("SUCCEEDED", "Complete"), ("FAILED", "Failed")]
 )
 def test_a_ray_job_ends_as_its_dashboard_says(
     control_plane: ControlPlane,
-    kubelet: FakeKubelet,
     third_party: ThirdParty,
     namespace: str,
     status: str,
-    exit_code: int,
     deployment: str,
 ) -> None:
     api = control_plane.admin
@@ -275,8 +283,7 @@ def test_a_ray_job_ends_as_its_dashboard_says(
         return (found.get("jobStatus"), found.get("jobDeploymentStatus")) == (job, how)
 
     api.wait("it runs", lambda: stands("RUNNING", "Running"), shown=told)
-    kubelet.when(Ends(exit_code), namespace, labels={"job-name": "rl"})
-    third_party.tell_ray_job(namespace, "rl", status, "as told")
+    third_party.end_ray_job(namespace, "rl", status, "as told")
     api.wait("it ends", lambda: stands(status, deployment), shown=told)
     assert told()["message"] == "as told"
 

@@ -4,9 +4,10 @@ Their manifests come from their Go modules. They run as processes with the right
 ServiceAccounts, and speak to the Ray clusters' dashboards through `fake_dashboard.py`.
 """
 
+import base64
 import fcntl
+import functools
 import shutil
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,19 +18,25 @@ from typing import Any, Self
 import yaml
 from background import Background
 from certificates import Authority
-from cluster_api import Object
+from cluster_api import ApiError, Object
 from control_plane import ControlPlane
 from fake_dashboard import FakeDashboard
-from go_programs import KUBECTL, KUBERAY, TRAINING_OPERATOR, built, source_folder
+from fake_kubelet import FakeKubelet
+from go_programs import KUBERAY, TRAINING_OPERATOR, built, source_folder
 from object_server import free_port
+from pod_behaviours import Ends
 
 TRAINING_NAMESPACE = "kubeflow"
+WEBHOOK_SECRET = {"name": "training-operator-webhook-cert", "namespace": TRAINING_NAMESPACE}
 KUBERAY_NAMESPACE = "default"
-WEBHOOK_FILES = Path("/tmp/k8s-webhook-server/serving-certs")
+WEBHOOK_FOLDER = Path("/tmp/k8s-webhook-server/serving-certs")
 """The training-operator looks for its certificate here and nowhere else."""
-NOT_APPLIED = {"Deployment", "Service", "CustomResourceDefinition"}
-"""The operators run as processes; definitions are applied before."""
-NOBODY = {"matchLabels": {"assay.dev/webhooks": "none"}}
+WEBHOOK_FILES = ("ca.crt", "ca.key", "tls.crt", "tls.key")
+WEBHOOK_HOSTS = ("training-operator.kubeflow.svc", "127.0.0.1")
+WEBHOOKS = "validator.training-operator.kubeflow.org"
+"""Their configuration: the training-operator starts nothing before it is there."""
+FRESH_SECONDS = 200 * 86400
+"""The training-operator wants a certificate that holds for 90 days more; ours holds for a year."""
 # The default one needs DNS, and Pod Security's level `restricted` refuses it.
 INIT_CONTAINER = """
 - name: init-pytorch
@@ -47,7 +54,10 @@ INIT_CONTAINER = """
 
 
 def third_party_crds() -> list[Object]:
-    """Return the definitions of PyTorchJob, RayJob and RayCluster."""
+    """Return the definitions of PyTorchJob, RayJob and RayCluster, in the version that is stored.
+
+    The older one is left out: the API server needs seconds for such large definitions.
+    """
     kubeflow = source_folder(TRAINING_OPERATOR) / "manifests/base/crds"
     ray = source_folder(KUBERAY) / "config/crd/bases"
     files = [
@@ -58,15 +68,23 @@ def third_party_crds() -> list[Object]:
         ray / "ray.io_rayservices.yaml",
         ray / "ray.io_raycronjobs.yaml",
     ]
-    return [yaml.load(file.read_text(), yaml.CSafeLoader) for file in files]
+    definitions = [manifest for file in files for manifest in _read(file)]
+    for definition in definitions:
+        spec = definition["spec"]
+        spec["versions"] = [version for version in spec["versions"] if version["storage"]]
+    return definitions
 
 
 class ThirdParty:
     """A context: both operators run and have started their controllers."""
 
-    def __init__(self, control_plane: ControlPlane, dashboard: FakeDashboard) -> None:
-        """Take a control plane that runs, and the dashboard that Ray clusters are to have."""
+    def __init__(
+        self, control_plane: ControlPlane, kubelet: FakeKubelet, dashboard: FakeDashboard
+    ) -> None:
+        """Take a control plane that runs, its nodes, and the dashboard of all Ray clusters."""
         self.control_plane = control_plane
+        self._admin = control_plane.admin
+        self._kubelet = kubelet
         self.dashboard = dashboard
         self._folder = control_plane.folder / "third-party"
         self._processes: list[Background] = []
@@ -77,8 +95,9 @@ class ThirdParty:
         try:
             self.control_plane.apply_crds(third_party_crds())
             ready = [self._start_training_operator(), self._start_kuberay()]
-            for process, address in zip(self._processes, ready, strict=True):
-                process.ready(lambda url=address: _answers(url))
+            for process, url in zip(self._processes, ready, strict=True):
+                process.ready(functools.partial(_answers, url))
+            self._admin.wait("the webhook is called", self._webhook_refuses)
         except BaseException:
             self._stop()
             raise
@@ -97,18 +116,34 @@ class ThirdParty:
         """Return the end of each operator's log."""
         return "\n".join(f"--- {p.name}\n{p.tail()}" for p in self._processes)
 
-    def tell_ray_job(self, namespace: str, name: str, status: str, message: str = "") -> None:
-        """Let the dashboard say how the job of a RayJob stands; wait until the job has an ID."""
-        api = self.control_plane.admin
+    def end_ray_job(self, namespace: str, name: str, status: str, message: str = "") -> None:
+        """Let the job of a RayJob end, once there is one, and its submitter pod with it.
+
+        Args:
+            namespace: the RayJob's.
+            name: the RayJob's.
+            status: SUCCEEDED, FAILED or STOPPED.
+            message: what the dashboard says besides.
+        """
+        api = self._admin
         job_id: str = api.wait(
             f"RayJob {name} has a job ID",
             lambda: api.get("ray.io/v1", "RayJob", name, namespace).get("status", {}).get("jobId"),
         )
         self.dashboard.tell(namespace, job_id, status, message)
+        # It ends with `ray job logs --follow`, which succeeds whatever has become of the job.
+        self._kubelet.when(Ends(), namespace, labels={"job-name": name})
 
     def _start_training_operator(self) -> str:
-        self._apply(source_folder(TRAINING_OPERATOR) / "manifests/overlays/standalone")
-        _leave_webhook_certificate(self._folder / "webhook")
+        manifests = source_folder(TRAINING_OPERATOR) / "manifests/base"
+        namespace = {"metadata": {"name": TRAINING_NAMESPACE}}
+        self._admin.create({"apiVersion": "v1", "kind": "Namespace", **namespace})
+        self._give_rights(TRAINING_NAMESPACE, sorted((manifests / "rbac").glob("*.yaml")))
+        webhooks = free_port()
+        for webhook in _read(manifests / "webhook/manifests.yaml"):
+            self._admin.create(_on_port(webhooks, webhook))
+        secret = {"metadata": WEBHOOK_SECRET, "data": _webhook_certificate(self._folder)}
+        self._admin.create({"apiVersion": "v1", "kind": "Secret", **secret})
         template = self._folder / "init-container.yaml"
         template.write_text(INIT_CONTAINER)
         health = f"127.0.0.1:{free_port()}"
@@ -117,16 +152,32 @@ class ThirdParty:
             "enable-scheme": "pytorchjob",
             "metrics-bind-address": "0",
             "health-probe-bind-address": health,
-            "webhook-server-port": str(free_port()),
+            "webhook-server-port": str(webhooks),
             "pytorch-init-container-template-file": str(template),
             "kube-api-qps": "200",
             "kube-api-burst": "400",
         }
-        self._run("training-operator", built(TRAINING_OPERATOR), flags, {})
+        self._run("training-operator", built(TRAINING_OPERATOR), flags)
         return f"http://{health}/readyz"
 
+    def _webhook_refuses(self) -> bool:
+        """Say whether the webhook is called: the API server learns of its certificate late."""
+        empty = {
+            "apiVersion": "kubeflow.org/v1",
+            "kind": "PyTorchJob",
+            "metadata": {"name": "empty", "namespace": "default"},
+            "spec": {"pytorchReplicaSpecs": {"Master": {"template": {"spec": {"containers": []}}}}},
+        }
+        try:
+            self._admin.create(empty, dryRun="All")
+        except ApiError as error:
+            return "denied the request" in error.message
+        return False
+
     def _start_kuberay(self) -> str:
-        self._apply(source_folder(KUBERAY) / "config/rbac", KUBERAY_NAMESPACE)
+        rights = source_folder(KUBERAY) / "config/rbac"
+        files = ("service_account.yaml", "role.yaml", "role_binding.yaml")
+        self._give_rights(KUBERAY_NAMESPACE, [rights / name for name in files])
         health = f"127.0.0.1:{free_port()}"
         flags = {
             "kubeconfig": self._kubeconfig("kuberay-operator", KUBERAY_NAMESPACE),
@@ -134,28 +185,22 @@ class ThirdParty:
             "metrics-addr": "0",
             "health-probe-bind-address": health,
         }
-        proxy = {"HTTP_PROXY": self.dashboard.url, "http_proxy": self.dashboard.url, "NO_PROXY": ""}
-        self._run("kuberay-operator", built(KUBERAY), flags, proxy)
+        self._run("kuberay-operator", built(KUBERAY), flags, HTTP_PROXY=self.dashboard.url)
         return f"http://{health}/readyz"
 
-    def _apply(self, folder: Path, namespace: str | None = None) -> None:
-        """Apply what a folder's kustomization makes, but for the operator's own pods."""
-        made = subprocess.run(
-            [str(built(KUBECTL)), "kustomize", str(folder)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        manifests = [m for m in yaml.load_all(made.stdout, yaml.CSafeLoader) if m]
-        # Namespaces first: the others live in them.
-        for manifest in sorted(manifests, key=lambda m: m["kind"] != "Namespace"):
-            if manifest["kind"] not in NOT_APPLIED:
-                self.control_plane.admin.apply(_adapted(manifest, namespace))
+    def _give_rights(self, namespace: str, files: list[Path]) -> None:
+        """Apply an operator's ServiceAccount and its rights, in a namespace."""
+        for manifest in (manifest for file in files for manifest in _read(file)):
+            if manifest["kind"] == "ServiceAccount":
+                manifest["metadata"]["namespace"] = namespace
+            for subject in manifest.get("subjects", ()):
+                subject["namespace"] = namespace
+            self._admin.apply(manifest)
 
     def _kubeconfig(self, service_account: str, namespace: str) -> str:
         return str(self.control_plane.kubeconfig_of(service_account, namespace))
 
-    def _run(
-        self, name: str, program: Path, flags: dict[str, str], environment: dict[str, str]
-    ) -> None:
+    def _run(self, name: str, program: Path, flags: dict[str, str], **environment: str) -> None:
         command = [str(program), *(f"--{flag}={value}" for flag, value in flags.items())]
         process = Background(name, command, self._folder / f"{name}.log", environment)
         self._processes.append(process)
@@ -167,39 +212,35 @@ class ThirdParty:
         self._processes.clear()
 
 
-def _adapted(manifest: Object, namespace: str | None) -> Object:
-    """Return a manifest that works here: in a namespace, and without webhooks that are called."""
-    if manifest["kind"] == "ValidatingWebhookConfiguration":
-        # The server can't reach a Service here, but the operator waits for this configuration.
-        for webhook in manifest["webhooks"]:
-            webhook["namespaceSelector"] = NOBODY
-    if namespace:
-        if manifest["kind"] in ("ServiceAccount", "Role", "RoleBinding"):
-            manifest["metadata"]["namespace"] = namespace
-        for subject in manifest.get("subjects", ()):
-            subject["namespace"] = namespace
+def _read(file: Path) -> list[Object]:
+    return [m for m in yaml.load_all(file.read_text(), yaml.CSafeLoader) if m]
+
+
+def _on_port(port: int, manifest: Object) -> Object:
+    """Let webhooks be called on a port of this machine: the server can't reach a Service here."""
+    manifest["metadata"]["name"] = WEBHOOKS
+    for webhook in manifest["webhooks"]:
+        path = webhook["clientConfig"]["service"]["path"]
+        webhook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{path}"}
     return manifest
 
 
-def _leave_webhook_certificate(made_in: Path) -> None:
-    """Leave a certificate where the training-operator looks, before it looks: it looks rarely.
+def _webhook_certificate(folder: Path) -> dict[str, str]:
+    """Return a certificate's files as a Secret's data, and leave them where the operator looks.
 
-    Any will do, since nobody calls its webhook; runs beside this one share it.
+    They must be there before it looks, since it looks rarely. Runs beside this one share them.
     """
-    authority = Authority(made_in)
-    authority.issue("tls", "training-operator.kubeflow.svc", hosts=["localhost"])
-    WEBHOOK_FILES.mkdir(parents=True, exist_ok=True)
-    with (WEBHOOK_FILES.parent / "lock").open("w") as lock:
+    WEBHOOK_FOLDER.mkdir(parents=True, exist_ok=True)
+    with (WEBHOOK_FOLDER.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_fresh(WEBHOOK_FILES / "tls.key"):
-            return
-        for name in ("ca.crt", "ca.key", "tls.crt", "tls.key"):
-            shutil.copyfile(made_in / name, WEBHOOK_FILES / name)
-
-
-def _is_fresh(file: Path) -> bool:
-    # Certificates made here hold for a day.
-    return file.exists() and time.time() - file.stat().st_mtime < 12 * 3600
+        last = WEBHOOK_FOLDER / WEBHOOK_FILES[-1]
+        if not last.exists() or time.time() - last.stat().st_mtime > FRESH_SECONDS:
+            authority = Authority(folder / "webhook", "training-operator-ca")
+            authority.issue("tls", WEBHOOK_HOSTS[0], hosts=WEBHOOK_HOSTS)
+            for name in WEBHOOK_FILES:
+                shutil.copy(authority.folder / name, WEBHOOK_FOLDER / name)
+        files = {name: (WEBHOOK_FOLDER / name).read_bytes() for name in WEBHOOK_FILES}
+    return {name: base64.b64encode(content).decode() for name, content in files.items()}
 
 
 def _answers(url: str) -> bool:
