@@ -44,8 +44,8 @@ class EvaluationSpec(Model):
     )
     schedule: Annotated[str, Field(max_length=100), AfterValidator(check_schedule)] | None = Field(
         default=None,
-        description="Cron schedule in UTC: minute, hour, day of the month, month, day of the week. "
-        "Each time, the newest model is evaluated. Unset: once. On one machine it runs once.",
+        description="Cron schedule on a cluster, in UTC: minute, hour, day of the month, month, "
+        "day of the week. Unset: once. On one machine it runs once.",
     )
     pool: str = Field(
         default="default",

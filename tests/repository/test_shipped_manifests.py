@@ -1,15 +1,24 @@
 """Every manifest that is shipped parses, and what it refers to exists."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
-from assay_api import Dataset, Evaluation, TrainingStage
+from assay_api import Dataset, Evaluation, TrainingPipeline, TrainingStage
 from assay_api.manifests import load
+from assay_api.platform import Platform
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = sorted({path.parent for path in (ROOT / "manifests").rglob("*.yaml")})
+FOLDERS = sorted(
+    {
+        path.parent
+        for part in ("recipes", "samples")
+        for path in (ROOT / "manifests" / part).rglob("*.yaml")
+    }
+)
 RECIPE = ROOT / "manifests/recipes/busterx-plusplus"
 
 
@@ -61,3 +70,31 @@ def test_the_paper_recipe_and_the_tiny_one_have_the_same_stages() -> None:
 
     paper, tiny = rewards(RECIPE), rewards(RECIPE / "tiny")
     assert paper == {name: tiny[name] for name in paper}
+
+
+def test_the_pipeline_has_the_stages_of_the_recipe() -> None:
+    single = {r.metadata.name: r for r in load([str(RECIPE)])}
+    piped = {r.metadata.name: r for r in load([str(RECIPE / "pipeline")])}
+    pipeline = piped["busterx"]
+    assert isinstance(pipeline, TrainingPipeline)
+    for part in pipeline.spec.stages:
+        stage = single[part.name]
+        assert isinstance(stage, TrainingStage)
+        assert part.spec == stage.spec
+    stages = [name for name, r in single.items() if isinstance(r, TrainingStage)]
+    assert [part.name for part in pipeline.spec.stages] == stages
+    for name in ("genbuster", "sophiavl"):
+        assert piped[name].spec == single[name].spec
+
+
+def test_the_platform_to_edit_is_one() -> None:
+    text = (ROOT / "manifests/install/platform.yaml").read_text()
+    platform = Platform.model_validate(yaml.safe_load(text))
+    assert platform.cpu_pool in platform.node_pools
+
+
+def test_the_install_names_one_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    texts = [path.read_text() for path in (ROOT / "manifests/install").glob("*.yaml")]
+    tags = re.findall(r"assay-(?:operator|trainer|data):([0-9.]+)", "\n".join(texts))
+    assert set(tags) == {version}
