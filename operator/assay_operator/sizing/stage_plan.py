@@ -17,7 +17,7 @@ from assay_operator.sizing.rollout import (
     plan_engine,
 )
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
-from assay_operator.sizing.split import Pods, Split, equal_pods, split
+from assay_operator.sizing.split import JUDGES, Pods, Split, equal_pods, split
 from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
 from assay_operator.sizing.terms import GIB, Moment, Term, peak
 from assay_operator.sizing.visual import clip_of
@@ -232,7 +232,7 @@ def _pods(stage: TrainingStage, pool: NodePool, judges: int) -> tuple[Pods, ...]
     if stage.spec.sft is not None:
         return (learners,)
     engines = equal_pods("rollouts", placement.rollouts, placement.gpus_per_rollout, pool)
-    asked = (equal_pods("judges", 1, 1, pool),) * judges
+    asked = (equal_pods(JUDGES, 1, 1, pool),) * judges
     return (learners, engines, *asked)
 
 
