@@ -47,8 +47,8 @@ def test_a_stage_that_does_not_fit_is_refused_with_the_numbers() -> None:
     done = plan("-f", str(RECIPE), *ONE_ROW, eight)
     assert done.exit_code == 2
     assert re.search(
-        r"1 of 3 stages do not fit: foundation; learner GPU: \d+\.\d GiB are needed \(backward\), "
-        r"38\.0 GiB are there",
+        r"1 of 3 stages do not fit: foundation; foundation: learner GPU: \d+\.\d GiB are needed "
+        r"\(backward\), 38\.0 GiB are there",
         done.stderr,
     )
 
