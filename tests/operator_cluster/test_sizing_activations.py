@@ -1,5 +1,7 @@
 """What the learner's forward keeps is what the plan says, to the byte: measured by hooks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from assay_api.stage import Lora
 from assay_operator.sizing.activations import (
+    TRAINER,
     Forward,
     MicroBatch,
     Trained,
@@ -111,8 +114,7 @@ def micro_batch() -> MicroBatch:
     )
 
 
-def planned(number_bytes: int, trained: Trained, *, checkpointing: bool = False) -> int:
-    form = Forward(shared_prefix=False, checkpointing=checkpointing)
+def planned(number_bytes: int, trained: Trained, form: Forward = TRAINER) -> int:
     return text_bytes(SHAPE, number_bytes, trained, micro_batch(), form)
 
 
@@ -144,7 +146,7 @@ def test_adapters_on_later_linears_keep_less_of_the_first_layer(targets: tuple[s
     adapted = _adapted(tiny_model(), Lora(rank=8, targets=targets))
     trained = Trained(full=False, vision=False, targets=targets, rank=8)
     layer = layer_bytes(SHAPE, 4, trained)
-    tokens = micro_batch().tokens(Forward(shared_prefix=False, checkpointing=False))
+    tokens = micro_batch().tokens(TRAINER)
     assert 0 <= planned(4, trained) - saved_bytes(adapted) < tokens * layer
 
 
@@ -154,10 +156,11 @@ def test_layers_that_are_computed_again_keep_their_input() -> None:
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     trained = Trained(full=True, vision=False)
-    tokens = micro_batch().tokens(Forward(shared_prefix=False, checkpointing=True))
+    again_form = replace(TRAINER, checkpointing=True)
+    tokens = micro_batch().tokens(again_form)
     # The plan adds the layer that is being computed again, and the rotary tables, which are the
     # layers' arguments and not in what they save.
-    again = planned(4, trained, checkpointing=True) - saved_bytes(model)
+    again = planned(4, trained, again_form) - saved_bytes(model)
     assert again == tokens * (layer_bytes(SHAPE, 4, trained) + 2 * 4 * SHAPE.head_size)
 
 
