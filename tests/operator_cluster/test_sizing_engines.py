@@ -1,5 +1,7 @@
 """Rollout engines, visual tokens, hosts and pods, by hand and against the code they speak of."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -9,13 +11,19 @@ from assay_api.platform import NodePool
 from assay_data.video.frames import choose_size, visual_tokens
 from assay_operator.children.placement import Site, spread
 from assay_operator.sizing.host import engine_host, learner_host
-from assay_operator.sizing.rollout import EngineJob, plan_engine, sequences_at_once
+from assay_operator.sizing.rollout import (
+    TENSOR_PARALLEL,
+    EngineJob,
+    plan_engine,
+    sequences_at_once,
+)
 from assay_operator.sizing.shape import KNOWN
 from assay_operator.sizing.split import equal_pods, split
 from assay_operator.sizing.step_time import Speeds, forward_flops, rollout_seconds
 from assay_operator.sizing.terms import GIB
 from assay_operator.sizing.visual import clip_of, tokens_of_frame
 
+ROOT = Path(__file__).parents[2]
 SEVEN = KNOWN["Qwen2.5-VL-7B"]
 POOL = NodePool(gpus_per_node=8, gpu_memory_gib=40, nodes=4, memory_gib=1000, shm_gib=64)
 
@@ -50,6 +58,11 @@ def test_the_72b_model_does_not_start_on_one_gpu_and_does_on_four_of_80_gib() ->
     assert not plan_engine(job, 80 * GIB).fits
     four = EngineJob(KNOWN["Qwen2.5-VL-72B"], 2, 4, 1600, 800, group_size=8)
     assert plan_engine(four, 80 * GIB).fits
+
+
+def test_whether_engines_are_divided_is_what_the_trainer_does() -> None:
+    source = (ROOT / "trainer/assay_trainer/rollout/vllm_engine.py").read_text()
+    assert ("tensor_parallel_size" in source) is TENSOR_PARALLEL
 
 
 def test_tensor_parallel_divides_weights_and_keys_up_to_the_number_of_heads() -> None:

@@ -12,6 +12,7 @@ from assay_operator.sizing.host import HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
 from assay_operator.sizing.rollout import (
     JUDGE_MEMORY_FRACTION,
+    TENSOR_PARALLEL,
     EngineJob,
     EnginePlan,
     plan_engine,
@@ -203,7 +204,7 @@ def _rollouts(stage: TrainingStage, learner: LearnerJob) -> EngineJob | None:
     return EngineJob(
         shape=learner.shape,
         number_bytes=learner.number_bytes,
-        tensor_parallel=spec.placement.gpus_per_rollout,
+        tensor_parallel=spec.placement.gpus_per_rollout if TENSOR_PARALLEL else 1,
         prompt_tokens=learner.batch.prompt_tokens,
         completion_tokens=learner.batch.completion_tokens,
         group_size=size,
