@@ -7,6 +7,7 @@ from typing import TypeVar
 from assay_api import Dataset, TrainingStage
 from assay_api.running import Placement
 from assay_api.stage import Lora
+from assay_operator.sizing.rollout import TENSOR_PARALLEL
 from assay_operator.sizing.stage_plan import StagePlan
 from assay_operator.sizing.terms import GIB
 
@@ -39,7 +40,7 @@ def advice(stage: TrainingStage, dataset: Dataset, plan: Planner) -> list[str]:
             return found[:_MOST_SHOWN]
     return [
         "no change that was tried is enough (smaller micro-batch, LoRA, more learners, fewer "
-        "frames, more GPUs per rollout): take a smaller model, or GPUs with more memory"
+        "frames): take a smaller model, or GPUs with more memory"
     ]
 
 
@@ -68,7 +69,7 @@ def _changes(stage: TrainingStage, dataset: Dataset) -> Iterator[_Change]:
         micro //= 2
     if placement.zero_stage != 2:
         yield _placement("zeroStage", {"zero_stage": 2})
-    for gpus in (2, 4, 8):
+    for gpus in (2, 4, 8) if TENSOR_PARALLEL else ():
         if gpus > placement.gpus_per_rollout and stage.spec.sft is None:
             yield _placement("gpusPerRollout", {"gpus_per_rollout": gpus})
     for factor in (2, 4):

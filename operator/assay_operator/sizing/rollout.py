@@ -22,6 +22,8 @@ MAX_SEQUENCES = 256
 """Completions that an engine decodes side by side (`assay_trainer.loops.engines`)."""
 LEAST_BATCHED_TOKENS = 8192
 """Tokens of one forward, at least (`max_num_batched_tokens` in `rollout.vllm_engine`)."""
+TENSOR_PARALLEL = False
+"""Whether the trainer divides an engine over `gpusPerRollout` GPUs, or uses one of them."""
 BLOCK_TOKENS = 16
 """Tokens of a block of the cache: vLLM's default."""
 OVERHEAD_BYTES = int(1.5 * GIB)

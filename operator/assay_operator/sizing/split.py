@@ -3,7 +3,9 @@
 The rule is that of the pods that are made: learners lie in the fewest pods of equal size that fit a
 node, rollout engines likewise, a judge is a pod with one GPU. A pod has the share of its node's
 memory and /dev/shm that its GPUs are of the node's; without GPUs the pods of a stage on one node
-share half of it.
+share half of it, and a judge has a quarter.
+
+Source: `assay_operator.children.placement`; a test compares the two.
 """
 
 import math
@@ -13,6 +15,10 @@ from assay_api.platform import NodePool
 
 CPU_SHARE = 0.5
 """Share of a node without GPUs that the pods of one stage have."""
+CPU_JUDGE_SHARE = 0.25
+"""Share of a node without GPUs that a judge has."""
+JUDGES = "judges"
+"""What runs in the pods of judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,9 @@ class Split:
         """Return the share of a node's memory that one of the pods has."""
         if pods.gpus:
             return pods.gpus / self.pool.gpus_per_node
-        total = sum(other.count for other in self.pods)
+        if pods.what == JUDGES:
+            return CPU_JUDGE_SHARE
+        total = sum(other.count for other in self.pods if other.what != JUDGES)
         return CPU_SHARE / math.ceil(total / self.pool.nodes)
 
 

@@ -12,12 +12,13 @@ from assay_operator.sizing.host import HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
 from assay_operator.sizing.rollout import (
     JUDGE_MEMORY_FRACTION,
+    TENSOR_PARALLEL,
     EngineJob,
     EnginePlan,
     plan_engine,
 )
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
-from assay_operator.sizing.split import Pods, Split, equal_pods, split
+from assay_operator.sizing.split import JUDGES, Pods, Split, equal_pods, split
 from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
 from assay_operator.sizing.terms import GIB, Moment, Term, peak
 from assay_operator.sizing.visual import clip_of
@@ -203,7 +204,7 @@ def _rollouts(stage: TrainingStage, learner: LearnerJob) -> EngineJob | None:
     return EngineJob(
         shape=learner.shape,
         number_bytes=learner.number_bytes,
-        tensor_parallel=spec.placement.gpus_per_rollout,
+        tensor_parallel=spec.placement.gpus_per_rollout if TENSOR_PARALLEL else 1,
         prompt_tokens=learner.batch.prompt_tokens,
         completion_tokens=learner.batch.completion_tokens,
         group_size=size,
@@ -232,7 +233,7 @@ def _pods(stage: TrainingStage, pool: NodePool, judges: int) -> tuple[Pods, ...]
     if stage.spec.sft is not None:
         return (learners,)
     engines = equal_pods("rollouts", placement.rollouts, placement.gpus_per_rollout, pool)
-    asked = (equal_pods("judges", 1, 1, pool),) * judges
+    asked = (equal_pods(JUDGES, 1, 1, pool),) * judges
     return (learners, engines, *asked)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from assay_operator.sizing.host import HostPlan
 from assay_operator.sizing.rollout import EnginePlan
 from assay_operator.sizing.stage_plan import StagePlan
 from assay_operator.sizing.terms import GIB, Moment, Term, in_millions
@@ -114,8 +115,7 @@ def _line(name: str, num_bytes: int, why: str) -> str:
 
 def plain(plan: StagePlan, advice: Sequence[str]) -> dict[str, Any]:
     """Return the plan as plain data; sizes are in bytes, times in seconds."""
-    moment, needed = plan.learner_peak
-    job, time = plan.learner, plan.time
+    job, divided = plan.learner, plan.split
     return {
         "stage": plan.stage.metadata.name,
         "model": {"name": job.shape.name, "parameters": job.shape.parameters},
@@ -123,50 +123,57 @@ def plain(plan: StagePlan, advice: Sequence[str]) -> dict[str, Any]:
         "promptTokens": job.batch.prompt_tokens,
         "visualTokens": job.clip.tokens,
         "completionTokens": job.batch.completion_tokens,
-        "learner": {
-            "moment": moment.name.lower(),
-            "neededBytes": needed,
-            "availableBytes": plan.learner_available,
-            "terms": [
-                {**_plain_term(term), "moments": [m.name.lower() for m in term.moments]}
-                for term in plan.learner_terms
-            ],
-        },
-        "engines": [
-            {
-                "name": name,
-                "budgetBytes": engine.budget_bytes,
-                "cacheBytes": engine.cache_bytes,
-                "cacheTokens": engine.cache_tokens,
-                "sequencesAtOnce": engine.sequences,
-                "terms": [_plain_term(term) for term in engine.terms],
-            }
-            for name, engine in plan.engines
-        ],
-        "hosts": [
-            {
-                "pods": host.what,
-                "neededBytes": host.num_bytes,
-                "availableBytes": host.memory_available,
-                "shmBytes": host.shm_bytes,
-                "shmAvailableBytes": host.shm_available,
-                "terms": [_plain_term(term) for term in host.terms],
-            }
-            for host in plan.hosts
-        ],
+        "learner": _plain_learner(plan),
+        "engines": [_plain_engine(name, engine) for name, engine in plan.engines],
+        "hosts": [_plain_host(host) for host in plan.hosts],
         "pool": {
-            "nodes": plan.split.nodes,
-            "gpus": plan.split.gpus,
-            "idleGpus": plan.split.idle_gpus,
+            "nodes": divided.nodes,
+            "gpus": divided.gpus,
+            "idleGpus": divided.idle_gpus,
             "pods": [
                 {"what": p.what, "count": p.count, "processes": p.processes, "gpus": p.gpus}
-                for p in plan.split.pods
+                for p in divided.pods
             ],
         },
-        "stepSeconds": None if time is None else time.seconds,
+        "stepSeconds": None if plan.time is None else plan.time.seconds,
         "fits": not plan.problems,
         "problems": plan.problems,
         "advice": list(advice),
+    }
+
+
+def _plain_learner(plan: StagePlan) -> dict[str, Any]:
+    moment, needed = plan.learner_peak
+    return {
+        "moment": moment.name.lower(),
+        "neededBytes": needed,
+        "availableBytes": plan.learner_available,
+        "terms": [
+            {**_plain_term(term), "moments": [m.name.lower() for m in term.moments]}
+            for term in plan.learner_terms
+        ],
+    }
+
+
+def _plain_engine(name: str, engine: EnginePlan) -> dict[str, Any]:
+    return {
+        "name": name,
+        "budgetBytes": engine.budget_bytes,
+        "cacheBytes": engine.cache_bytes,
+        "cacheTokens": engine.cache_tokens,
+        "sequencesAtOnce": engine.sequences,
+        "terms": [_plain_term(term) for term in engine.terms],
+    }
+
+
+def _plain_host(host: HostPlan) -> dict[str, Any]:
+    return {
+        "pods": host.what,
+        "neededBytes": host.num_bytes,
+        "availableBytes": host.memory_available,
+        "shmBytes": host.shm_bytes,
+        "shmAvailableBytes": host.shm_available,
+        "terms": [_plain_term(term) for term in host.terms],
     }
 
 

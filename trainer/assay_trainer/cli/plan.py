@@ -4,17 +4,47 @@ import json as json_format
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay_trainer.cli.render import Pools
 from assay_trainer.cli.run import File, Json, Set
 
+if TYPE_CHECKING:
+    from assay_operator.sizing.stage_plan import StagePlan
+
 DOES_NOT_FIT = 2
 """Exit code when a stage does not fit its pool."""
 
 _FRAME_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
+
+ModelConfig = Annotated[
+    Path | None,
+    typer.Option(help="config.json of a Qwen2.5-VL, for models whose sizes nothing tells."),
+]
+FrameSize = Annotated[
+    str | None,
+    typer.Option(help="WIDTHxHEIGHT of the videos; without, the most pixels of the frame plan."),
+]
+ExampleTokens = Annotated[
+    int, typer.Option(min=1, help="Assumed: longest completion of an SFT example.")
+]
+ReserveGib = Annotated[
+    float, typer.Option(min=0, help="Assumed: of a learner's GPU, for CUDA and NCCL.")
+]
+GpuTflops = Annotated[
+    float, typer.Option(min=0.1, help="Assumed: peak TFLOP/s of a GPU; an A100's.")
+]
+Mfu = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Assumed: share of that peak in training.")
+]
+GpuBandwidth = Annotated[
+    float, typer.Option(min=1, help="Assumed: GB/s of a GPU's memory; an A100's with 40 GB.")
+]
+BandwidthUse = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Assumed: share of that when decoding.")
+]
 
 
 def plan_command(  # noqa: PLR0913  (options of a command)
@@ -22,32 +52,14 @@ def plan_command(  # noqa: PLR0913  (options of a command)
     pools: Pools = None,
     set_: Set = None,
     json: Json = False,
-    model_config: Annotated[
-        Path | None,
-        typer.Option(help="config.json of a Qwen2.5-VL, for models whose sizes nothing tells."),
-    ] = None,
-    frame_size: Annotated[
-        str | None,
-        typer.Option(help="WIDTHxHEIGHT of the videos; without, the most pixels of the plan."),
-    ] = None,
-    example_tokens: Annotated[
-        int, typer.Option(min=1, help="Assumed: longest completion of an SFT example.")
-    ] = 750,
-    reserve_gib: Annotated[
-        float, typer.Option(min=0, help="Assumed: of a learner's GPU, for CUDA and NCCL.")
-    ] = 2.0,
-    gpu_tflops: Annotated[
-        float, typer.Option(min=0.1, help="Assumed: peak TFLOP/s of a GPU; an A100's.")
-    ] = 312.0,
-    mfu: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Assumed: share of the peak in training.")
-    ] = 0.35,
-    gpu_bandwidth: Annotated[
-        float, typer.Option(min=1, help="Assumed: GB/s of a GPU's memory; an A100's with 40 GB.")
-    ] = 1555.0,
-    bandwidth_use: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Assumed: share of it when decoding.")
-    ] = 0.6,
+    model_config: ModelConfig = None,
+    frame_size: FrameSize = None,
+    example_tokens: ExampleTokens = 750,
+    reserve_gib: ReserveGib = 2.0,
+    gpu_tflops: GpuTflops = 312.0,
+    mfu: Mfu = 0.35,
+    gpu_bandwidth: GpuBandwidth = 1555.0,
+    bandwidth_use: BandwidthUse = 0.6,
 ) -> None:
     """Compute memory per GPU and host, GPU split and step time of training stages.
 
@@ -79,15 +91,21 @@ def plan_command(  # noqa: PLR0913  (options of a command)
         print(json_format.dumps({"stages": [plain(*one) for one in planned]}))
     else:
         print("\n\n".join(text_of(*one) for one in planned))
-    misfits = [one for one, _ in planned if one.problems]
-    if misfits:
-        names = ", ".join(one.stage.metadata.name for one in misfits)
-        print(
-            f"assay: {len(misfits)} of {len(planned)} stages do not fit: {names}; "
-            f"{misfits[0].problems[0]}",
-            file=sys.stderr,
-        )
-        raise typer.Exit(DOES_NOT_FIT)
+    _refuse([plan for plan, _ in planned])
+
+
+def _refuse(plans: "list[StagePlan]") -> None:
+    """End with the numbers of what does not fit."""
+    misfits = [plan for plan in plans if plan.problems]
+    if not misfits:
+        return
+    names = ", ".join(plan.stage.metadata.name for plan in misfits)
+    print(
+        f"assay: {len(misfits)} of {len(plans)} stages do not fit: {names}; "
+        f"{misfits[0].stage.metadata.name}: {misfits[0].problems[0]}",
+        file=sys.stderr,
+    )
+    raise typer.Exit(DOES_NOT_FIT)
 
 
 def _frame_size(text: str | None) -> tuple[int, int] | None:
