@@ -31,7 +31,13 @@ class OperatorProcess:
     ) -> None:
         self.metrics_port, self.health_port = free_port(), free_port()
         self.log = log
-        self._environment = {**os.environ, **environment, "KUBECONFIG": str(kubeconfig)}
+        self._environment = {
+            **os.environ,
+            **environment,
+            "KUBECONFIG": str(kubeconfig),
+            # As in a pod: the next process is that of the same pod, started anew.
+            "POD_NAME": f"assay-operator-{log.parent.name}",
+        }
         self._command = [
             *(sys.executable, "-m", "assay_trainer.cli.main", "operator"),
             *("--platform", str(platform), "--own-namespace", OWN_NAMESPACE),

@@ -115,7 +115,12 @@ def _client() -> ApiClient:
 
 
 def _identity() -> str:
-    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    """Return who asks for the Lease.
+
+    A pod's name is its own: a container that starts anew in it knows that the one before is dead,
+    and need not wait for its Lease to run out. Elsewhere two processes may share a machine's name.
+    """
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
 
 
 def own_namespace(given: str | None) -> str:
