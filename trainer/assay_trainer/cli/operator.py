@@ -32,9 +32,8 @@ def operator_command(
     Raises:
         InvalidInput: the platform file is wrong, or there is no cluster to talk to.
     """
-    from assay_api.crd.definitions import schema_digests
-
     from assay_api import InvalidInput
+    from assay_api.crd.definitions import schema_digests
     from assay_data.store import open_store
     from assay_operator.cluster.logs import set_up_logs
     from assay_operator.cluster.shell import Settings, namespace_url, run_operator
