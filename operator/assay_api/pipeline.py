@@ -30,6 +30,32 @@ class TrainingPipelineSpec(Model):
         return self
 
 
+class PipelineStageStatus(Model):
+    """Where a stage of a pipeline stands."""
+
+    name: str = Field(max_length=63, description="Name within the pipeline.")
+    reason: str = Field(max_length=64, description="Why it stands where it stands, as one word.")
+    model_digest: str | None = Field(
+        default=None, max_length=64, description="Digest of the resulting model, once there is one."
+    )
+
+
+class TrainingPipelineStatus(Status):
+    """How far the pipeline is."""
+
+    stage: str | None = Field(
+        default=None,
+        max_length=63,
+        description="The first stage that has not succeeded; unset: all have.",
+    )
+    succeeded: str = Field(
+        default="", max_length=16, description="Stages that have succeeded, of all: 2/5."
+    )
+    stages: tuple[PipelineStageStatus, ...] = Field(
+        default=(), max_length=32, description="Every stage, in order."
+    )
+
+
 class TrainingPipeline(Model):
     """Training stages in order."""
 
@@ -37,4 +63,4 @@ class TrainingPipeline(Model):
     kind: Literal["TrainingPipeline"] = Field(default="TrainingPipeline", description="Kind.")
     metadata: Metadata = Field(description="Name and labels.")
     spec: TrainingPipelineSpec = Field(description="What is wanted.")
-    status: Status = Field(default=Status(), description="What is.")
+    status: TrainingPipelineStatus = Field(default=TrainingPipelineStatus(), description="What is.")

@@ -18,7 +18,7 @@ from assay_api import (
 )
 from assay_api.base import Status
 from assay_api.manifests import Resource
-from assay_api.references import identify
+from assay_api.references import identify, pipeline_stage_id
 from assay_operator.conditions import Reason, State, Verdict, verdict_of
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.observed import Observed, ServeOrders
@@ -40,7 +40,7 @@ from assay_operator.policies.serving import (
 from assay_operator.statuses import (
     dataset_status,
     evaluation_status,
-    plain_status,
+    pipeline_status,
     reward_model_status,
     stage_status,
 )
@@ -221,12 +221,14 @@ def _serve_workload(judge: RewardModel, observed: Observed) -> Workload:
 def reconcile_pipeline(pipeline: TrainingPipeline, observed: Observed) -> Decision:
     """Return where a pipeline stands: as the first of its stages that has not succeeded."""
     verdict = Verdict(State.SUCCEEDED, Reason.COMPLETED)
-    for stage in expand(pipeline):
-        found = verdict_of(reconcile_stage(stage, observed).status)
+    stages = [reconcile_stage(stage, observed).status for stage in expand(pipeline)]
+    for part, status in zip(pipeline.spec.stages, stages, strict=True):
+        found = verdict_of(status)
         if found.state is not State.SUCCEEDED:
-            verdict = Verdict(found.state, found.reason, f"{identify(stage)}: {found.message}")
+            stage = pipeline_stage_id(pipeline.metadata.name, part.name)
+            verdict = Verdict(found.state, found.reason, f"{stage}: {found.message}")
             break
-    return Decision(plain_status(pipeline, verdict))
+    return Decision(pipeline_status(pipeline, verdict, stages))
 
 
 def _decision(plan: Plan, status: Status) -> Decision:

@@ -1,6 +1,7 @@
 """The status of each kind of resource, written out from a verdict and the world."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from assay_api import (
     Dataset,
     Evaluation,
     RewardModel,
+    TrainingPipeline,
     TrainingStage,
 )
 from assay_api.base import AttemptRecord, FailureCounts, Status, ThinkingMode
@@ -16,10 +18,11 @@ from assay_api.dataset import DatasetStatus
 from assay_api.evaluation import EvaluationStatus
 from assay_api.layout import accuracy_key
 from assay_api.manifests import Resource
+from assay_api.pipeline import PipelineStageStatus, TrainingPipelineStatus
 from assay_api.references import identify
 from assay_api.reward_model import RewardModelStatus
 from assay_api.stage import TrainingStageStatus
-from assay_operator.conditions import Verdict, conditions
+from assay_operator.conditions import Verdict, conditions, verdict_of
 from assay_operator.observed import Attempt, FailureClass, Observed
 from assay_operator.policies.attempts import describe_exit, failure_classes
 from assay_operator.policies.completion import is_finished
@@ -31,24 +34,32 @@ KEPT_ATTEMPTS = 10
 _MESSAGE_CHARACTERS = 1024
 
 
-def status_of(resource: Resource, verdict: Verdict, observed: Observed) -> Status:
-    """Return the status of any resource for a verdict."""
-    match resource:
-        case Dataset():
-            return dataset_status(resource, verdict, observed)
-        case TrainingStage():
-            return stage_status(resource, verdict, observed)
-        case Evaluation():
-            return evaluation_status(resource, verdict, observed)
-        case RewardModel():
-            return reward_model_status(resource, verdict, observed)
-        case _:
-            return plain_status(resource, verdict)
+def with_verdict(status: Status, verdict: Verdict) -> Status:
+    """Return a status that says another verdict, and all else as before."""
+    found = conditions(verdict, status.observed_generation)
+    return status.model_copy(update={"conditions": found})
 
 
-def plain_status(resource: Resource, verdict: Verdict) -> Status:
-    """Return the status of a resource that has nothing of its own to report."""
-    return Status(**_common(resource, verdict))
+def pipeline_status(
+    pipeline: TrainingPipeline, verdict: Verdict, stages: Sequence[Status]
+) -> TrainingPipelineStatus:
+    """Return how far a pipeline is, given the statuses of its stages in order."""
+    succeeded = [status.is_true("Succeeded") for status in stages]
+    names = [stage.name for stage in pipeline.spec.stages]
+    current = succeeded.index(False) if False in succeeded else None
+    return TrainingPipelineStatus(
+        **_common(pipeline, verdict),
+        stage=None if current is None else names[current],
+        succeeded=f"{sum(succeeded)}/{len(names)}",
+        stages=tuple(
+            PipelineStageStatus(
+                name=name,
+                reason=verdict_of(status).reason,
+                model_digest=getattr(status, "model_digest", None),
+            )
+            for name, status in zip(names, stages, strict=True)
+        ),
+    )
 
 
 def dataset_status(dataset: Dataset, verdict: Verdict, observed: Observed) -> DatasetStatus:

@@ -96,7 +96,7 @@ NAMINGS = {
     "TrainingPipeline": Naming(
         "trainingpipelines",
         "tpipe",
-        (Column("Ready", f"{_READY}.status"), _REASON),
+        (Column("Stage", ".status.stage"), Column("Succeeded", ".status.succeeded"), _REASON),
         PIPELINE_RULES,
     ),
     "TrainingStage": Naming(

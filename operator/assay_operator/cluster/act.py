@@ -17,6 +17,8 @@ from assay_operator.cluster.status_writes import (
     is_worth_writing,
     next_status,
 )
+from assay_operator.conditions import Reason, State, Verdict
+from assay_operator.statuses import with_verdict
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +42,12 @@ class Writer:
         self._may_write = may_write
         self._written: dict[str, float] = {}
 
-    def carry_out(
-        self, raw: Manifest, actions: Actions, refused: Callable[[str], Status]
-    ) -> float | None:
+    def carry_out(self, raw: Manifest, actions: Actions) -> float | None:
         """Write all of a resource's actions; return when to look again, in seconds, if soon.
 
         Args:
             raw: the resource as it was seen.
             actions: what to write.
-            refused: makes the status for what the API server refuses.
 
         Raises:
             ApiError: the API server does not answer; what was not written comes next time.
@@ -64,7 +63,8 @@ class Writer:
             for manifest in actions.create:
                 self._create(manifest)
         except Refused as error:
-            self.write_status(raw, refused(str(error)))
+            verdict = Verdict(State.BLOCKED, Reason.CHILD_REFUSED, str(error))
+            self.write_status(raw, with_verdict(actions.status, verdict))
             return None
         return actions.requeue_after
 

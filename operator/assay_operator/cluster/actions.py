@@ -25,7 +25,7 @@ from assay_operator.observed import Observed
 from assay_operator.pipelines import expand
 from assay_operator.policies.evidence import evidence_of
 from assay_operator.reconcile import reconcile
-from assay_operator.statuses import status_of
+from assay_operator.statuses import with_verdict
 
 MADE_OF = "assay.dev/made-of"
 """Annotation: SHA-256 of the manifest as it was built, on what is kept up to date."""
@@ -134,7 +134,7 @@ def _start(
     alive = predecessor(id_, seen)
     if alive:
         verdict = Verdict(State.BLOCKED, Reason.PREDECESSOR_LIVES, alive)
-        status = status_of(resource, verdict, observed)
+        status = with_verdict(decision.status, verdict)
         return Actions(status, delete=stale, requeue_after=2.0)
     try:
         made = tuple(
@@ -142,7 +142,7 @@ def _start(
         )
     except InvalidInput as error:
         verdict = Verdict(State.BLOCKED, Reason.PLACEMENT_REFUSED, str(error))
-        return Actions(status_of(resource, verdict, observed), delete=stale)
+        return Actions(with_verdict(decision.status, verdict), delete=stale)
     return Actions(decision.status, delete=stale, create=made, requeue_after=0.0)
 
 
@@ -169,7 +169,7 @@ def _keep(
         made = [stamped(m) for w in decision.apply for m in build(w, seen.owner(id_))]
     except InvalidInput as error:
         verdict = Verdict(State.BLOCKED, Reason.PLACEMENT_REFUSED, str(error))
-        return Actions(status_of(resource, verdict, observed))
+        return Actions(with_verdict(decision.status, verdict))
     there = [*(c.manifest for c in seen.children.get(id_, ())), *seen.companions.get(id_, ())]
     stamps = {_key(m): _stamp(m) for m in there}
     wanted = {_key(m): _stamp(m) for m in made}

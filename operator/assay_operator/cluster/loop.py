@@ -26,7 +26,6 @@ from assay_operator.conditions import Reason, State, Verdict, conditions
 from assay_operator.decision import Workload
 from assay_operator.observed import Observed
 from assay_operator.records import Readable
-from assay_operator.statuses import status_of
 
 logger = logging.getLogger(__name__)
 
@@ -123,9 +122,7 @@ class Operator:
         resource = observed.resources[id_]
         try:
             actions = decide(resource, seen, observed, self._build)
-            soon = self._writer.carry_out(
-                seen.raw[id_], actions, partial(_refused, resource, observed)
-            )
+            soon = self._writer.carry_out(seen.raw[id_], actions)
         except ApiError as error:
             # One resource's trouble is not the others'.
             self._metrics.went_wrong("write")
@@ -147,11 +144,6 @@ class Operator:
         except ApiError as error:
             self._metrics.went_wrong("write")
             logger.warning("%s", error, extra={"resource": str(id_), "namespace": seen.namespace})
-
-
-def _refused(resource: object, observed: Observed, why: str) -> Status:
-    verdict = Verdict(State.BLOCKED, Reason.CHILD_REFUSED, why[:1024])
-    return status_of(resource, verdict, observed)  # type: ignore[arg-type]
 
 
 def _reason(raw: Manifest) -> str:
