@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
@@ -88,11 +88,16 @@ def _unknown(name: str, allowed: Sequence[str]) -> str:
 def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     """Return the names, as manifests spell them, of the fields allowed at a location."""
     found: type[BaseModel] | None = model
+    is_key = False
     for part in location:
-        if isinstance(part, int) or found is None:
+        if isinstance(part, int) or is_key or found is None:
+            is_key = False
             continue
         fields = {field.alias or name: field for name, field in found.model_fields.items()}
-        found = _model_in(fields[part].annotation) if part in fields else None
+        annotation = fields[part].annotation if part in fields else None
+        # What follows in a mapping is one of its keys, which can be anything.
+        is_key = get_origin(annotation) is dict
+        found = _model_in(annotation)
     return [to_camel(name) for name in found.model_fields] if found else []
 
 

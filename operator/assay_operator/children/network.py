@@ -36,7 +36,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
         {"from": [own]},
         {"from": [{"namespaceSelector": {}}], "ports": [_tcp(METRICS_PORT)]},
     ]
-    if workload.role in (Role.TRAIN, Role.COLLECT):
+    if _on_ray(workload):
         kuberay = {"namespaceSelector": {}, "podSelector": {"matchLabels": KUBERAY}}
         ingress.append({"from": [kuberay], "ports": [_tcp(DASHBOARD_PORT)]})
     if workload.role is Role.SERVE:
@@ -55,6 +55,12 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
             "egress": [{"to": [own]}, dns, store, *_to_judges(workload)],
         },
     }
+
+
+def _on_ray(workload: Workload) -> bool:
+    orders = workload.orders
+    trains = isinstance(orders, ResolvedStageJob) and orders.stage.spec.rl is not None
+    return trains or workload.role is Role.COLLECT
 
 
 def _to_judges(workload: Workload) -> list[Manifest]:

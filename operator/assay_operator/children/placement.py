@@ -10,7 +10,7 @@ quarter: a stage, its judge and its Ray head fit on one node together.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assay_api.errors import InvalidInput
 from assay_api.platform import NodePool, Platform
@@ -206,7 +206,7 @@ def helper_size(where: Site) -> Size:
 def submitter_size(where: Site) -> Size:
     """Return the size of a pod that only submits a job and follows its log."""
     share = _at_most(where.pool, _SUBMITTER_SHARE, _SUBMITTER_CPUS, _SUBMITTER_GIB)
-    return where.share(share)
+    return replace(where.share(share), cpu_limit=min(1.0, where.pool.cpus))
 
 
 def _at_most(pool: NodePool, share: float, cpus: float, gib: float) -> float:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from assay_api.platform import NodePool, Platform, StoreAccess
+from assay_api.platform import NodePool, Platform, StoreAccess, Toleration
 from assay_api.stage import PodTemplate
 from assay_operator.children.orders import FOLDER as ORDERS_FOLDER
 from assay_operator.children.owner import Manifest, labels
 from assay_operator.children.placement import Size
-from assay_operator.children.quantities import cores, mebibytes
+from assay_operator.children.quantities import binary_bytes, cores
 from assay_operator.decision import Workload
 
 COMPONENT = "app.kubernetes.io/component"
@@ -57,6 +57,8 @@ class Pod:
     """Variables of its program."""
     orders: str | None = None
     """Name of the ConfigMap with its orders, if it reads any."""
+    between_nodes: bool = False
+    """Whether it exchanges gradients with pods of other nodes: then it uses the pool's RDMA."""
     needs_store: bool = True
     """Whether it reads or writes the store."""
     template: PodTemplate = field(default_factory=PodTemplate)
@@ -104,7 +106,7 @@ def _spec(platform: Platform, pod: Pod) -> Manifest:
         "schedulerName": pool.scheduler_name,
         "imagePullSecrets": [{"name": name} for name in platform.images.pull_secrets],
         "nodeSelector": {**pool.node_selector, **asked.node_selector},
-        "tolerations": [_given(toleration.model_dump()) for toleration in tolerations],
+        "tolerations": [_toleration(toleration) for toleration in tolerations],
     }
     return {**spec, **_given(optional)}
 
@@ -113,14 +115,20 @@ def _given(values: Manifest) -> Manifest:
     return {key: value for key, value in values.items() if value}
 
 
+def _toleration(found: Toleration) -> Manifest:
+    values = {"key": found.key, "operator": found.operator, "value": found.value}
+    return _given({**values, "effect": found.effect})
+
+
 def _container(platform: Platform, pod: Pod) -> Manifest:
     capabilities: Manifest = {"drop": ["ALL"]}
     if _uses_rdma(pod):
         capabilities["add"] = ["IPC_LOCK"]
-    container: Manifest = {
+    return {
         "name": pod.container,
         "image": pod.template.image or pod.image,
         "imagePullPolicy": platform.images.pull_policy.value,
+        **_given({"command": list(pod.command)}),
         "env": _env(platform, pod),
         "resources": _resources(pod),
         "securityContext": {
@@ -133,13 +141,10 @@ def _container(platform: Platform, pod: Pod) -> Manifest:
         "volumeMounts": [mount for _, mount in _volumes(platform, pod)],
         **pod.container_extra,
     }
-    if pod.command:
-        container["command"] = list(pod.command)
-    return container
 
 
 def _uses_rdma(pod: Pod) -> bool:
-    return pod.pool.rdma is not None and pod.size.gpus > 0
+    return pod.pool.rdma is not None and pod.between_nodes
 
 
 def _resources(pod: Pod) -> Manifest:
@@ -148,7 +153,7 @@ def _resources(pod: Pod) -> Manifest:
         extended[pod.pool.gpu_resource] = str(size.gpus)
     if pod.pool.rdma is not None and _uses_rdma(pod):
         extended[pod.pool.rdma.resource] = str(pod.pool.rdma.count)
-    memory = mebibytes(size.memory_gib)
+    memory = binary_bytes(size.memory_gib)
     return {
         "requests": {"cpu": cores(size.cpus), "memory": memory, **extended},
         "limits": {"cpu": cores(size.cpu_limit), "memory": memory, **extended},
@@ -181,7 +186,7 @@ def _store_env(store: StoreAccess) -> dict[str, str]:
 
 def _volumes(platform: Platform, pod: Pod) -> list[tuple[Manifest, Manifest]]:
     """Return each volume with its mount."""
-    shm = {"medium": "Memory", "sizeLimit": mebibytes(pod.size.shm_gib)}
+    shm = {"medium": "Memory", "sizeLimit": binary_bytes(pod.size.shm_gib)}
     found = [
         _volume("tmp", "/tmp", {"emptyDir": {}}),
         _volume("home", _HOME, {"emptyDir": {}}),

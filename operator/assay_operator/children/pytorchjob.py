@@ -45,6 +45,7 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
         # torchrun takes its places from the PET_* variables that the training-operator sets.
         command=(platform.python, "-m", "torch.distributed.run", *train_arguments(PATH)),
         orders=orders_name(workload),
+        between_nodes=learners.pods > 1,
         template=spec.pod_template,
         grace_seconds=GRACE_SECONDS,
     )

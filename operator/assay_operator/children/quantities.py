@@ -45,11 +45,12 @@ def cores(cpus: float) -> str:
     return str(thousandths // 1000) if thousandths % 1000 == 0 else f"{thousandths}m"
 
 
-def mebibytes(gib: float) -> str:
-    """Return a number of GiB as a quantity.
+def binary_bytes(gib: float) -> str:
+    """Return a number of GiB as a quantity, in MiB where it is not whole.
 
     Example:
-        >>> mebibytes(1.5)
-        '1536Mi'
+        >>> binary_bytes(1.5), binary_bytes(2.0)
+        ('1536Mi', '2Gi')
     """
-    return f"{max(1, int(gib * 1024))}Mi"
+    mebibytes = max(1, int(gib * 1024))
+    return f"{mebibytes}Mi" if mebibytes % 1024 else f"{mebibytes // 1024}Gi"

@@ -15,6 +15,7 @@ from assay_operator.children.orders import PATH, orders_name
 from assay_operator.children.owner import Manifest, Owner
 from assay_operator.children.placement import (
     Site,
+    Size,
     Spread,
     check_nodes,
     cpu_site,
@@ -40,6 +41,13 @@ START_DEADLINE_SECONDS = 3600
 """A cluster that is not running by then has failed: nothing else ends an endless Initializing."""
 GANG = "ray.io/gang-scheduling-enabled"
 """Label by which KubeRay's schedulers start all pods or none."""
+
+
+_LEARNER = "learner"
+_OBJECTS_OF_SHM = 0.8
+"""Share of /dev/shm for Ray's objects. Asked for more than there is, Ray puts them on the disk."""
+_LEAST_OBJECT_BYTES = 80 * 2**20
+"""Ray does not start with less than 75 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ def _groups(workload: Workload, where: Site) -> list[_Group]:
     what = f"{placement.rollouts} rollouts"
     if workload.role is Role.TRAIN:
         learners = spread(where, LEARNERS_FIELD, placement.learners)
-        groups.insert(0, _Group("learners", "learner", learners, 1))
+        groups.insert(0, _Group("learners", _LEARNER, learners, 1))
         what = f"{placement.learners} learners and {what}"
     gpus = [
         group.spread.per_pod * group.gpus_each for group in groups for _ in range(group.spread.pods)
@@ -121,6 +129,7 @@ def _worker_group(
         image=platform.images.trainer,
         pool=where.pool,
         size=job_size(where, gpus, sum(other.spread.pods for other in groups)),
+        between_nodes=group.resource == _LEARNER and group.spread.pods > 1,
         template=stage_spec(workload).pod_template,
         restart_policy="Never",
         grace_seconds=GRACE_SECONDS,
@@ -138,7 +147,7 @@ def _worker_group(
         "minReplicas": group.spread.pods,
         "maxReplicas": group.spread.pods,
         "resources": resources,
-        "rayStartParams": {},
+        "rayStartParams": _objects(pod.size),
         "template": pod_template(workload, platform, pod),
     }
 
@@ -164,7 +173,12 @@ def _head(workload: Workload, platform: Platform) -> Manifest:
         },
     )
     return {
-        "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
+        "rayStartParams": {
+            # Nothing that computes belongs here; what starts the stage needs none.
+            "num-cpus": "0",
+            "dashboard-host": "0.0.0.0",
+            **_objects(pod.size),
+        },
         "template": pod_template(workload, platform, pod),
     }
 
@@ -182,6 +196,11 @@ def _submitter(workload: Workload, platform: Platform) -> Manifest:
         restart_policy="Never",
     )
     return pod_template(workload, platform, pod)
+
+
+def _objects(size: Size) -> dict[str, str]:
+    of_shm = int(size.shm_gib * 2**30 * _OBJECTS_OF_SHM)
+    return {"object-store-memory": str(max(of_shm, _LEAST_OBJECT_BYTES))}
 
 
 def _off_the_pool(template: PodTemplate) -> PodTemplate:

@@ -1,5 +1,7 @@
 """Cron schedules: how often one is due at most."""
 
+import re
+
 from assay_api.errors import InvalidInput
 from assay_api.layout import ResourceId
 
@@ -55,11 +57,14 @@ def _values(field: str, count: int) -> set[int]:
     found: set[int] = set()
     for part in field.split(","):
         span, _, step = part.partition("/")
-        first, _, last = ("0", "-", str(count - 1)) if span in ("*", "?") else span.partition("-")
-        if not all(text.isdecimal() for text in (first, last or "0", step or "1")):
+        if span in ("*", "?"):
+            span = f"0-{count - 1}"
+        elif step and span.isdecimal():
+            span = f"{span}-{count - 1}"
+        limits = re.fullmatch(r"(\d+)(?:-(\d+))?", span)
+        if limits is None or not re.fullmatch(r"\d*", step):
             raise ValueError(f"{part!r} is not a number, a range or *, with /STEP or without")
-        low = int(first)
-        high = int(last) if last else (count - 1 if step else low)
+        low, high = int(limits[1]), int(limits[2] or limits[1])
         if not low <= high < count or int(step or 1) < 1:
             raise ValueError(f"{part!r} must lie between 0 and {count - 1}")
         found |= set(range(low, high + 1, int(step or 1)))

@@ -31,11 +31,10 @@ def render_command(file: File, pools: Pools = None, set_: Set = None) -> None:
     Raises:
         InvalidInput: a manifest or the platform is wrong, or a resource does not fit its pool.
     """
-    import yaml
-
     from assay_api.errors import InvalidInput
     from assay_api.manifests import load
     from assay_operator.children.rules import check
+    from assay_operator.children.yaml_text import yaml_text
     from assay_operator.platform_file import load_platform
 
     resources = load(file, set_ or (), exists=_may_be_there)
@@ -43,7 +42,7 @@ def render_command(file: File, pools: Pools = None, set_: Set = None) -> None:
     problems = check(manifests)
     if problems:
         raise InvalidInput("\n".join(problems))
-    print(yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, width=100), end="")
+    print(yaml_text(manifests), end="")
 
 
 def _may_be_there(resource: "ResourceId") -> bool:

@@ -1,0 +1,157 @@
+"""Every pod that is made passes Pod Security restricted; the two exceptions are on request."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pod_security import baseline_violations, restricted_violations
+
+from assay_api.platform import Platform
+from assay_operator.children.owner import Manifest
+from assay_operator.children.rules import check, pod_templates
+
+Render = Callable[..., list[Manifest]]
+
+STAGE = """
+kind: TrainingStage
+metadata: {name: stage}
+spec:
+  model: {uri: s3://m/Qwen2.5-VL-7B}
+  dataset: clips
+  METHOD
+  placement: {learners: LEARNERS, rollouts: ROLLOUTS}
+"""
+METHODS = {
+    "sft": "sft: {task: T, steps: 1, examplesPerStep: 240}",
+    "fusion": "fusion: {steps: 1, examplesPerStep: 240}",
+    "rl": "rl: {steps: 1}\n  rewards: [{type: Accuracy}]",
+}
+
+
+def templates(manifests: list[Manifest]) -> list[Manifest]:
+    return [template for manifest in manifests for _, template in pod_templates(manifest)]
+
+
+@pytest.mark.parametrize(
+    ("what", "count"),
+    [("sft", 2), ("rl", 5), ("fusion", 4), ("dataset", 1), ("evaluations", 2), ("small", 6)],
+)
+def test_every_pod_passes_restricted(what: str, count: int, rendered: Render) -> None:
+    found = templates(rendered(what))
+    assert len(found) == count
+    assert [restricted_violations(template) for template in found] == [[]] * count
+
+
+@pytest.mark.parametrize("what", ["sft", "rl", "dataset", "evaluations"])
+def test_no_container_can_write_to_its_root_or_reach_the_api_server(
+    what: str, rendered: Render
+) -> None:
+    for template in templates(rendered(what)):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        (container,) = spec["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        writable = {m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")}
+        env = {v["name"]: v.get("value", "") for v in container["env"]}
+        assert writable == {"/tmp", "/home/assay", "/dev/shm"}
+        for name in ("HOME", "HF_HOME", "ASSAY_CACHE"):
+            assert env[name].startswith("/home/assay"), name
+
+
+def test_rdma_asks_for_a_capability_and_only_between_nodes(rendered: Render) -> None:
+    master, worker = templates(rendered("sft", "everything"))
+    for template in (master, worker):
+        assert restricted_violations(template) == [
+            "pytorch: capability IPC_LOCK",
+            "pytorch: adds IPC_LOCK",
+        ]
+        (container,) = template["spec"]["containers"]
+        assert container["resources"]["limits"]["rdma/hca"] == "8"
+    # 8 learners on one node have no need of it.
+    for template in templates(rendered("rl", "everything")):
+        assert restricted_violations(template) == []
+
+
+def test_folders_of_the_node_are_what_baseline_refuses(rendered: Render) -> None:
+    for template in templates(rendered("small", "cpu")):
+        assert baseline_violations(template) == ["hostPath volume host-0", "hostPath volume host-1"]
+        mounts = template["spec"]["containers"][0]["volumeMounts"]
+        assert all(m["readOnly"] for m in mounts if m["name"].startswith("host-"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "violation"),
+    [
+        (("securityContext", "runAsNonRoot"), None, ""),
+        (("hostNetwork",), True, "hostNetwork"),
+        (("hostPID",), True, "hostPID"),
+        (("volumes", 0), {"name": "tmp", "nfs": {"server": "x", "path": "/"}}, "volume tmp: nfs"),
+        (("volumes", 0), {"name": "tmp", "hostPath": {"path": "/"}}, "hostPath volume tmp"),
+        (("securityContext", "runAsUser"), 0, "pod: runAsUser 0"),
+        (
+            ("containers", 0, "securityContext", "allowPrivilegeEscalation"),
+            True,
+            "dataset: allowPrivilegeEscalation",
+        ),
+        (("containers", 0, "securityContext", "privileged"), True, "dataset: privileged"),
+        (("containers", 0, "securityContext", "runAsNonRoot"), False, "dataset: runAsNonRoot"),
+        (
+            ("containers", 0, "securityContext", "capabilities"),
+            {},
+            "dataset: capabilities are not dropped",
+        ),
+        (
+            ("containers", 0, "securityContext", "seccompProfile"),
+            {"type": "Unconfined"},
+            "dataset: seccompProfile",
+        ),
+        (("containers", 0, "ports"), [{"containerPort": 1, "hostPort": 1}], "dataset: hostPort"),
+    ],
+)
+def test_the_check_finds_what_it_is_for(
+    path: tuple[Any, ...], value: Any, violation: str, rendered: Render
+) -> None:
+    (template,) = templates(rendered("dataset"))
+    changed = deepcopy(template)
+    place = changed["spec"]
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    assert (violation in restricted_violations(changed)) is bool(violation)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    method=st.sampled_from(sorted(METHODS)),
+    learners=st.sampled_from([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16]),
+    rollouts=st.integers(1, 16),
+    accelerator=st.sampled_from(["Gpu", "Cpu"]),
+    python=st.sampled_from(["python", "/opt/my venv/bin/python"]),
+)
+def test_whatever_is_asked_for_the_pods_are_restricted_and_the_rules_hold(
+    method: str,
+    learners: int,
+    rollouts: int,
+    accelerator: str,
+    python: str,
+    rendered: Render,
+    platform_of: Callable[..., Platform],
+) -> None:
+    text = STAGE.replace("METHOD", METHODS[method])
+    text = text.replace("LEARNERS", str(learners)).replace("ROLLOUTS", str(rollouts))
+    platform = platform_of("8x40gb").model_dump(mode="json", by_alias=True)
+    platform["nodePools"]["default"]["nodes"] = 32
+    changes = {**platform, "accelerator": accelerator, "python": python}
+    manifests = rendered(text, **changes)
+    assert check(manifests) == []
+    assert [restricted_violations(t) for t in templates(manifests)] == [
+        [] for _ in templates(manifests)
+    ]
+    assert manifests == rendered(text, **changes)
