@@ -1,6 +1,6 @@
 """The exact children of each kind, as they were looked at and written down.
 
-After a wanted change: ASSAY_WRITE_GOLDEN=1 pytest tests/operator_cluster/test_children_golden.py,
+After a wanted change: ASSAY_WRITE_GOLDEN=1 pytest tests/children/test_children_golden.py,
 then read the difference.
 """
 
