@@ -7,6 +7,7 @@ would be one more `Launcher` and another line in `_LAUNCHERS`.
 from collections.abc import Mapping
 from typing import Protocol
 
+from assay_api.errors import InvalidInput
 from assay_api.platform import Platform
 from assay_operator.children.jobs import build_dataset_job, build_evaluation
 from assay_operator.children.network import network_policy
@@ -14,6 +15,7 @@ from assay_operator.children.orders import orders_config
 from assay_operator.children.owner import Manifest, Owner
 from assay_operator.children.pytorchjob import build_pytorchjob
 from assay_operator.children.rayjob import build_rayjob
+from assay_operator.children.rules import check
 from assay_operator.children.serving import build_judge
 from assay_operator.children.stages import stage_spec
 from assay_operator.decision import Role, Workload
@@ -53,12 +55,17 @@ def build_children(workload: Workload, owner: Owner, platform: Platform) -> tupl
         platform: what the installation offers.
 
     Raises:
-        InvalidInput: the workload does not fit its node pool; names field, value and what would.
+        InvalidInput: the workload does not fit its node pool, or a child would break a rule that
+            its own CRD does not know; a line for each, with field, value and what is allowed.
     """
     jobs = _LAUNCHERS[workload.role, _method(workload)](workload, owner, platform)
     orders = () if workload.role is Role.SERVE else (orders_config(workload, owner),)
     policies = (network_policy(workload, owner, platform),) if platform.network_policies else ()
-    return *orders, *policies, *jobs
+    children = (*orders, *policies, *jobs)
+    problems = check(children)
+    if problems:
+        raise InvalidInput("\n".join(problems))
+    return children
 
 
 def _method(workload: Workload) -> str:
