@@ -82,7 +82,11 @@ class ModelCluster:
     # ------------------------------------------------------------------ the API server
 
     def items(
-        self, kind: Kind, namespace: str | None = None, selector: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        selector: str = "",
+        only_metadata: bool = False,
     ) -> Iterator[Manifest]:
         self._maybe_fail()
         for (name, _), manifest in list(self.objects.items()):

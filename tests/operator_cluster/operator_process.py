@@ -37,6 +37,7 @@ class OperatorProcess:
             "KUBECONFIG": str(kubeconfig),
             # As in a pod: the next process is that of the same pod, started anew.
             "POD_NAME": f"assay-operator-{log.parent.name}",
+            "MALLOC_ARENA_MAX": "2",
         }
         self._command = [
             *(sys.executable, "-m", "assay_trainer.cli.main", "operator"),

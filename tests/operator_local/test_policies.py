@@ -188,7 +188,7 @@ def test_a_stage_made_from_another_dataset_is_refused(
         "stage judge-training",
         "stage foundation",
     ]
-    assert "(other inputs)" in refusals(remade)[0]
+    assert "or other inputs)" in refusals(remade)[0]
 
 
 def test_a_finished_workload_that_hangs_outstays_its_patience(

@@ -12,8 +12,9 @@ from assay_api.errors import AssayError
 from assay_operator.children.owner import Manifest
 from assay_operator.cluster.kinds import BY_NAME, Kind
 
-PAGE = 500
-"""Objects in one answer to a list."""
+PAGE = 100
+"""Objects in one answer to a list: what they hold beyond need is let go page by page."""
+_METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 DEADLINE_SECONDS = 30
 """Of one call."""
 
@@ -38,7 +39,11 @@ class Api(Protocol):
     """What the operator needs of an API server."""
 
     def items(
-        self, kind: Kind, namespace: str | None = None, selector: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        selector: str = "",
+        only_metadata: bool = False,
     ) -> Iterator[Manifest]:
         """Yield all objects of a kind, of one namespace or all; none if there is no such kind."""
         ...
@@ -72,21 +77,25 @@ class KubernetesApi:
         self._client = client
 
     def items(
-        self, kind: Kind, namespace: str | None = None, selector: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        selector: str = "",
+        only_metadata: bool = False,
     ) -> Iterator[Manifest]:
         """Yield all objects of a kind, page by page."""
+        accept = _METADATA if only_metadata else "application/json"
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         while True:
             try:
-                page = self._call("GET", kind.path(namespace), query)
+                page = self._call("GET", kind.path(namespace), query, accept=accept)
             except Gone as error:
                 if "continue" not in query:
                     return
                 # The list grew too old between two pages.
                 raise ApiError(str(error)) from error
-            for item in page["items"]:
-                item["metadata"].pop("managedFields", None)
-                yield {"apiVersion": kind.api_version, "kind": kind.kind, **item}
+            for item in page["items"] or ():
+                yield {**item, "apiVersion": kind.api_version, "kind": kind.kind}
             token = page["metadata"].get("continue")
             if not token:
                 return
@@ -138,10 +147,11 @@ class KubernetesApi:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Manifest | None = None,
+        accept: str = "application/json",
     ) -> Any:
         patch = "application/merge-patch+json"
         headers = {
-            "Accept": "application/json",
+            "Accept": accept,
             "Content-Type": patch if method == "PATCH" else "application/json",
         }
         try:

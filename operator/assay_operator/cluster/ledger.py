@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from assay_api import Completion
+from assay_api import Completion, Evaluation
 from assay_api.base import ThinkingMode
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId, accuracy_key
@@ -169,5 +169,5 @@ def recorded_completion(raw: Mapping[str, Any], store_url: str) -> Completion | 
 
 
 def _is_scheduled(seen: Seen, id_: ResourceId) -> bool:
-    raw = seen.raw.get(id_, {})
-    return id_.kind == "Evaluation" and bool(raw.get("spec", {}).get("schedule"))
+    found = seen.resources.get(id_)
+    return isinstance(found, Evaluation) and found.spec.schedule is not None

@@ -1,6 +1,6 @@
 """One look at the API server: everything that Assay has there, by namespace."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -60,50 +60,90 @@ def look(api: Api, parser: Parser, namespaces: Sequence[str]) -> list[Seen]:
     Raises:
         ApiError: it does not answer.
     """
-    raw = _all(api, RESOURCES, namespaces)
-    children = _all(api, WORKLOADS, namespaces, CHILD_SELECTOR)
-    pods = _all(api, (POD,), namespaces, CHILD_SELECTOR)
-    companions = _all(api, COMPANIONS, namespaces, CHILD_SELECTOR)
-    parser.keep(manifest["metadata"]["uid"] for found in raw.values() for manifest in found)
+    resources: dict[str, list[tuple[Manifest, Resource | str]]] = {}
+    for raw in _all(api, RESOURCES, namespaces):
+        found = slim(raw), parser.parse(raw)
+        resources.setdefault(raw["metadata"]["namespace"], []).append(found)
+    children = _by_namespace(_all(api, WORKLOADS, namespaces, CHILD_SELECTOR))
+    pods = _by_namespace(_all(api, (POD,), namespaces, CHILD_SELECTOR))
+    companions = _by_namespace(_all(api, COMPANIONS, namespaces, CHILD_SELECTOR, True))
+    uids = [raw["metadata"]["uid"] for found in resources.values() for raw, _ in found]
+    parser.keep(uids)
     return [
         _seen(
             namespace,
             found,
-            parser,
             (children.get(namespace, []), pods.get(namespace, []), companions.get(namespace, [])),
         )
-        for namespace, found in sorted(raw.items())
+        for namespace, found in sorted(resources.items())
     ]
 
 
 def _all(
-    api: Api, kinds: Sequence[Kind], namespaces: Sequence[str], selector: str = ""
-) -> Mapping[str, list[Manifest]]:
-    found: dict[str, list[Manifest]] = {}
+    api: Api,
+    kinds: Sequence[Kind],
+    namespaces: Sequence[str],
+    selector: str = "",
+    only_metadata: bool = False,
+) -> Iterator[Manifest]:
     for kind in kinds:
         for namespace in namespaces or (None,):
-            for manifest in api.items(kind, namespace, selector):
-                found.setdefault(manifest["metadata"]["namespace"], []).append(manifest)
+            yield from api.items(kind, namespace, selector, only_metadata)
+
+
+def _by_namespace(manifests: Iterable[Manifest]) -> Mapping[str, list[Manifest]]:
+    found: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        found.setdefault(manifest["metadata"]["namespace"], []).append(slim(manifest))
     return found
+
+
+def slim(manifest: Manifest) -> Manifest:
+    """Return what decisions depend on of an object: a thousand whole pods would fill the memory.
+
+    Of a spec only whether it is suspended is kept; specs of our own resources are typed models.
+    """
+    spec = manifest.get("spec") or {}
+    policy = spec.get("runPolicy") or {}
+    suspended = bool(spec.get("suspend") or policy.get("suspend"))
+    metadata = {name: v for name, v in manifest["metadata"].items() if name in _METADATA}
+    annotations = metadata.get("annotations") or {}
+    metadata["annotations"] = {n: v for n, v in annotations.items() if not n.startswith(_KUBECTL)}
+    status = manifest.get("status") or {}
+    if manifest["kind"] == POD.kind:
+        status = {name: v for name, v in status.items() if name in _POD_STATUS}
+    return {
+        "apiVersion": manifest["apiVersion"],
+        "kind": manifest["kind"],
+        "metadata": metadata,
+        "spec": {"suspend": suspended},
+        "status": status,
+    }
+
+
+_METADATA = {
+    *("name", "namespace", "uid", "resourceVersion", "generation", "labels", "annotations"),
+    *("ownerReferences", "creationTimestamp", "deletionTimestamp"),
+}
+_POD_STATUS = {"phase", "reason", "conditions", "containerStatuses", "initContainerStatuses"}
+_KUBECTL = "kubectl.kubernetes.io/"
 
 
 def _seen(
     namespace: str,
-    raw: Sequence[Manifest],
-    parser: Parser,
+    raw: Sequence[tuple[Manifest, Resource | str]],
     others: tuple[Sequence[Manifest], Sequence[Manifest], Sequence[Manifest]],
 ) -> Seen:
     children, pods, companions = others
     by_id: dict[ResourceId, Manifest] = {}
     resources: dict[ResourceId, Resource] = {}
     invalid: dict[ResourceId, str] = {}
-    for manifest in raw:
+    for manifest, parsed in raw:
         if manifest["metadata"].get("deletionTimestamp"):
             # On its way out: its children follow it, and it gets no new ones.
             continue
         id_ = ResourceId(manifest["kind"], manifest["metadata"]["name"])
         by_id[id_] = manifest
-        parsed = parser.parse(manifest)
         if isinstance(parsed, str):
             invalid[id_] = parsed
         else:

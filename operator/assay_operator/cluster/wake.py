@@ -62,5 +62,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.trust_env = True
     settings.watching.server_timeout = 300
     settings.watching.inactivity_timeout = 70
-    settings.queueing.worker_limit = 8
+    # A worker per object stays for this long; what it would wait for, the loop does not need.
+    settings.queueing.idle_timeout = 0.1
+    settings.queueing.worker_limit = 32
     return settings

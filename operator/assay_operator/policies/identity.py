@@ -37,7 +37,7 @@ def changed_identity(resource: Trained, observed: Observed) -> Verdict | None:
     elif finished.completion.spec_digest == current_digest(resource, observed):
         return None
     else:
-        unknown = "other inputs" if finished.job else "what it was made of is not on record"
+        unknown = "other inputs" if finished.job else "another spec, or other inputs"
         changes = _spec_changes(resource, finished.job) or [unknown]
     if not changes:
         return None

@@ -30,7 +30,7 @@ def stuck_because(
     """Return why a live child's pods don't run; None when nothing holds them up.
 
     Args:
-        child: the workload's object.
+        child: the workload's object; `spec.suspend` tells whether it is suspended.
         pods: its pods.
         age_seconds: since the child was created.
     """
@@ -59,9 +59,7 @@ def no_progress(step: int, still_seconds: float) -> Verdict | None:
 
 
 def _is_queued(child: Mapping[str, Any]) -> bool:
-    spec = child.get("spec") or {}
-    suspended = spec.get("suspend") or (spec.get("runPolicy") or {}).get("suspend")
-    return child["kind"] != "CronJob" and bool(suspended)
+    return child["kind"] != "CronJob" and bool((child.get("spec") or {}).get("suspend"))
 
 
 def _held_up(pod: Manifest) -> Verdict | None:
