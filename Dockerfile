@@ -16,7 +16,8 @@ FROM ${BASE} AS python
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         ca-certificates python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/* /usr/share/doc/* \
+        /usr/lib/python3.*/lib2to3 /usr/lib/python3.*/pydoc_data /usr/lib/python3.*/distutils \
     && groupadd --gid 10001 assay \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin assay
 ENV PATH=/opt/assay/bin:$PATH \
@@ -38,13 +39,14 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /opt/tools \
     && /opt/tools/bin/pip install --quiet --no-cache-dir --constraint constraints/cpu.txt \
         uv==${UV_VERSION} hatchling
-COPY docker/install.sh /opt/tools/bin/install.sh
+COPY docker/install.sh docker/slim.py /opt/tools/bin/
 
 # Packages first, then the project: a change of the project leaves the layer with the packages.
 FROM build AS operator-build
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/run/secrets/ca.crt \
-    sh /opt/tools/bin/install.sh packages operator constraints/cpu.txt
+    sh /opt/tools/bin/install.sh packages operator constraints/cpu.txt \
+    && sh /opt/tools/bin/install.sh slim
 COPY operator operator
 COPY trainer trainer
 COPY data data

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Run by the Dockerfile, in the folder with pyproject.toml:
 #   install.sh packages EXTRA[,EXTRA] CONSTRAINTS   what the extras need, in the pinned versions
+#   install.sh slim                                 less of what only the operator uses
 #   install.sh project                              Assay itself, beside them
 # pip.conf and a private authority's bundle are mounted meanwhile: uv, too, is told of them here.
 set -eu
@@ -23,13 +24,19 @@ packages)
   "$tools/uv" pip install --quiet --compile-bytecode --python "$environment/bin/python" \
     --no-deps -r /tmp/packages.txt
   ;;
+slim)
+  # Named as a need by the SDK of PyTorchJobs, used by nothing.
+  "$tools/uv" pip uninstall --quiet --python "$environment/bin/python" setuptools
+  python3 /opt/tools/bin/slim.py "$environment"/lib/python3.*/site-packages
+  ;;
 project)
   "$tools/python" -m hatchling build --target wheel --directory /tmp/wheel
   "$tools/uv" pip install --quiet --no-cache --compile-bytecode --python "$environment/bin/python" \
     --offline --no-deps /tmp/wheel/*.whl
+  rm -f "$environment/.lock"
   ;;
 *)
-  echo "install.sh: $1: packages or project is allowed" >&2
+  echo "install.sh: $1: packages, slim or project is allowed" >&2
   exit 2
   ;;
 esac

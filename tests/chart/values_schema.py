@@ -85,16 +85,14 @@ def namespaces() -> Schema:
     return {"type": "array", "items": NAME, "uniqueItems": True}
 
 
-def properties() -> dict[str, Schema]:
-    """Return the schema of each value at the top."""
-    placing: dict[str, Schema] = {
-        "nodeSelector": STRINGS,
-        "tolerations": list_of(model("Toleration")),
-    }
+def placing() -> dict[str, Schema]:
+    """Return the schemas of what says where a pod runs."""
+    return {"nodeSelector": STRINGS, "tolerations": list_of(model("Toleration"))}
+
+
+def images() -> dict[str, Schema]:
+    """Return the schemas of the values about Assay's own containers."""
     return {
-        # Helm's own: values that a parent chart shares with all of its charts.
-        "global": ANYTHING,
-        "fullnameOverride": {"type": "string", "pattern": r"^([a-z]([-a-z0-9]{0,38}[a-z0-9])?)?$"},
         "image": strict(
             registry=STRING,
             tag=STRING,
@@ -109,10 +107,16 @@ def properties() -> dict[str, Schema]:
             podAnnotations=STRINGS,
             podLabels=STRINGS,
             priorityClassName=STRING,
-            **placing,
+            **placing(),
         ),
         "trainer": strict(image=image()),
         "data": strict(image=image()),
+    }
+
+
+def platform() -> dict[str, Schema]:
+    """Return the schemas of what workloads find on the cluster."""
+    return {
         "accelerator": {"enum": ["Gpu", "Cpu"]},
         "rayVersion": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
         "cpuPool": NAME,
@@ -122,16 +126,33 @@ def properties() -> dict[str, Schema]:
             "propertyNames": {"pattern": NAME["pattern"]},
             "additionalProperties": model("NodePool"),
         },
-        "watchNamespaces": namespaces(),
-        "crds": strict(install=BOOLEAN, keep=BOOLEAN),
-        "rbac": strict(create=BOOLEAN, readDefinitions=BOOLEAN, aggregate=BOOLEAN),
-        "serviceAccount": strict(create=BOOLEAN, name=OPTIONAL_NAME, annotations=STRINGS),
         "workloads": strict(
             serviceAccount=OPTIONAL_NAME,
             networkPolicies=BOOLEAN,
             hostFolders=list_of(model("HostFolder")),
             python={"type": "string", "minLength": 1},
         ),
+    }
+
+
+def rights() -> dict[str, Schema]:
+    """Return the schemas of who may do what where."""
+    return {
+        "watchNamespaces": namespaces(),
+        "crds": strict(install=BOOLEAN, keep=BOOLEAN),
+        "rbac": strict(create=BOOLEAN, readDefinitions=BOOLEAN, aggregate=BOOLEAN),
+        "serviceAccount": strict(create=BOOLEAN, name=OPTIONAL_NAME, annotations=STRINGS),
+        "networkPolicy": strict(
+            enabled=BOOLEAN,
+            apiServerPorts={"type": "array", "items": PORT, "minItems": 1},
+            apiServerCidrs=list_of({"type": "string", "pattern": r"^[0-9a-fA-F.:]+/\d+$"}),
+        ),
+    }
+
+
+def store() -> dict[str, Schema]:
+    """Return the schemas of the values about the object store."""
+    return {
         "store": strict(
             url={"type": "string", "pattern": "^(s3://.+)?$"},
             endpoint={"type": "string", "pattern": "^(https?://.+)?$"},
@@ -152,13 +173,14 @@ def properties() -> dict[str, Schema]:
             existingSecret=OPTIONAL_NAME,
             storage=strict(size=QUANTITY, className=STRING),
             resources=resources(),
-            **placing,
+            **placing(),
         ),
-        "evaluations": list_of(
-            strict(name=NAME, namespace=OPTIONAL_NAME, spec=model("EvaluationSpec"))
-            | {"required": ["name", "spec"]}
-        ),
-        "rewardModel": reward_model(),
+    }
+
+
+def around() -> dict[str, Schema]:
+    """Return the schemas of what looks at the operator and looks after it."""
+    return {
         "metrics": strict(
             serviceMonitor=strict(
                 enabled=BOOLEAN,
@@ -168,15 +190,27 @@ def properties() -> dict[str, Schema]:
             dashboards=strict(enabled=BOOLEAN, labels=STRINGS),
         ),
         "podDisruptionBudget": strict(enabled=BOOLEAN),
-        "networkPolicy": strict(
-            enabled=BOOLEAN,
-            apiServerPorts={"type": "array", "items": PORT, "minItems": 1},
-            apiServerCidrs=list_of({"type": "string", "pattern": r"^[0-9a-fA-F.:]+/\d+$"}),
-        ),
         "priorityClass": strict(
             create=BOOLEAN,
             value={"type": "integer", "minimum": -1_000_000_000, "maximum": 1_000_000_000},
         ),
+    }
+
+
+def properties() -> dict[str, Schema]:
+    """Return the schema of each value at the top."""
+    evaluation = strict(name=NAME, namespace=OPTIONAL_NAME, spec=model("EvaluationSpec"))
+    return {
+        # Helm's own: values that a parent chart shares with all of its charts.
+        "global": ANYTHING,
+        "fullnameOverride": {"type": "string", "pattern": r"^([a-z]([-a-z0-9]{0,38}[a-z0-9])?)?$"},
+        **images(),
+        **platform(),
+        **rights(),
+        **store(),
+        "evaluations": list_of({**evaluation, "required": ["name", "spec"]}),
+        "rewardModel": reward_model(),
+        **around(),
     }
 
 

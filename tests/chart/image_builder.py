@@ -1,0 +1,166 @@
+"""Builds the Dockerfile for real: buildah, on a Debian made by debootstrap. As root."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from go_programs import cache_folder
+
+SUITE = "bookworm"
+BASE = "localhost/debian:12-slim"
+TOOLS = ("buildah", "debootstrap")
+# Debian's own slim image leaves these out as well.
+LEFT_OUT = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man", "var/log")
+BUILD_SECONDS = 400
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+# A read-only root with an empty /tmp, as a restricted pod has it. Arguments: root, command...
+IN_IMAGE = """
+root=$1; shift
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -o remount,bind,ro "$root"
+exec chroot --userspec=10001:10001 "$root" "$@"
+"""
+
+
+def run(*command: str | Path, **options: Any) -> str:
+    """Run a command, and return what it printed; an error shows the end of its output."""
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=BUILD_SECONDS, **options
+    )
+    if done.returncode:
+        told = (done.stdout + done.stderr)[-4000:]
+        raise AssertionError(f"{' '.join(map(str, command))}: exit {done.returncode}\n{told}")
+    return done.stdout
+
+
+def need_tools() -> None:
+    """Install buildah and debootstrap where they are missing.
+
+    Raises:
+        AssertionError: this machine can't have them; the message says what to do.
+    """
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if not missing and os.geteuid() == 0:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise AssertionError(
+            f"images are built by root with {' and '.join(TOOLS)}: run the tests as root on "
+            "Debian or Ubuntu, or leave tests/chart/test_images.py out"
+        )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "--quiet", env=environment)
+    quietly = ("--yes", "--quiet", "--no-install-recommends")
+    run("apt-get", "install", *quietly, *missing, env=environment)
+
+
+def debian_base() -> Path:
+    """Return an archive of a slim Debian, made once and kept: about a minute."""
+    kept = cache_folder() / f"debian-{SUITE}-slim.tar"
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.is_file():
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+                _make_base(Path(folder) / "root", kept)
+    return kept
+
+
+def _make_base(root: Path, archive: Path) -> None:
+    root.mkdir(mode=0o755)
+    run("debootstrap", "--variant=minbase", SUITE, root)
+    run("chroot", root, "apt-get", "clean")
+    for folder in (*LEFT_OUT, "var/lib/apt/lists"):
+        for path in (root / folder).iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (root / "var/cache/apt").glob("*.bin"):
+        path.unlink()
+    partial = archive.with_suffix(".partial")
+    run("tar", "--numeric-owner", "-C", root, "-cf", partial, ".")
+    partial.rename(archive)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A built image."""
+
+    config: dict[str, Any]
+    """User, Env, Entrypoint, Cmd, as the image says."""
+    root: Path
+    """Where its files are seen."""
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as a restricted pod would: user 10001, read-only root, its own /tmp."""
+        script = ["unshare", "--mount", "--propagation=private", "sh", "-ec", IN_IMAGE, "sh"]
+        env = dict(item.split("=", 1) for item in self.config["Env"])
+        return subprocess.run(
+            [*script, str(self.root), *command],
+            env={**env, "COLUMNS": "100"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def content_bytes(self) -> int:
+        """Return the sizes of its files, added up."""
+        paths = (path.lstat() for path in self.root.rglob("*") if path.is_file())
+        return sum({stat.st_ino: stat.st_size for stat in paths}.values())
+
+
+class ImageBuilder:
+    """Builds targets of the Dockerfile; what they share is built once."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        """Prepare a store of images of its own in a folder."""
+        self._project = project
+        self._folder = folder
+        storage = ("--root", folder / "images", "--runroot", folder / "run")
+        self._buildah = ("buildah", *storage, "--storage-driver", "overlay")
+        base = run(*self._buildah, "from", "scratch").strip()
+        run(*self._buildah, "add", "--quiet", base, debian_base(), "/")
+        run(*self._buildah, "config", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", base)
+        run(*self._buildah, "commit", "--quiet", base, BASE)
+
+    def build(self, target: str) -> Image:
+        """Build a target."""
+        name = f"localhost/assay-{target}"
+        isolated = ("--isolation", "chroot", "--network", "host", "--layers", "--pull-never")
+        chosen = ("--build-arg", f"BASE={BASE}", "--target", target, "--tag", name)
+        # Both see the network as this machine does: chroot isolation has no other.
+        run(*self._buildah, "bud", *isolated, *chosen, *self._secrets(), self._project)
+        told = run(*self._buildah, "inspect", "--type", "image", name)
+        container = run(*self._buildah, "from", "--pull-never", name).strip()
+        root = run(*self._buildah, "mount", container).strip()
+        return Image(json.loads(told)["OCIv1"]["config"], Path(root))
+
+    def close(self) -> None:
+        """Delete every image, and what they were mounted with."""
+        run(*self._buildah, "umount", "--all")
+        run(*self._buildah, "rm", "--all")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _secrets(self) -> list[str]:
+        """What pip is told on this machine: an index, a private authority."""
+        pip = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        asked = subprocess.run(pip, capture_output=True, text=True)
+        lines = ["[global]"]
+        if index := os.environ.get("PIP_INDEX_URL") or asked.stdout.strip():
+            lines.append(f"index-url = {index}")
+        authority = Path(os.environ.get("PIP_CERT") or CERTIFICATES)
+        secrets = []
+        if authority.is_file():
+            lines.append("cert = /run/secrets/ca.crt")
+            secrets = ["--secret", f"id=ca,src={authority}"]
+        config = self._folder / "pip.conf"
+        config.write_text("\n".join(lines) + "\n")
+        return [*secrets, "--secret", f"id=pip,src={config}"]
