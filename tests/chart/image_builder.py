@@ -18,7 +18,7 @@ BASE = "localhost/debian:12-slim"
 TOOLS = ("buildah", "debootstrap")
 # Debian's own slim image leaves these out as well.
 LEFT_OUT = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man", "var/log")
-BUILD_SECONDS = 400
+BUILD_SECONDS = 600
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 # A read-only root with an empty /tmp, as a restricted pod has it. Arguments: root, command...
@@ -146,7 +146,6 @@ class ImageBuilder:
     def close(self) -> None:
         """Delete every image, and what they were mounted with."""
         run(*self._buildah, "umount", "--all")
-        run(*self._buildah, "rm", "--all")
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _secrets(self) -> list[str]:

@@ -93,7 +93,7 @@ def test_the_operators_image_has_what_the_operator_imports(operator: Image) -> N
 
 def test_the_data_image_makes_and_ingests_videos(data: Image) -> None:
     commands = [
-        "assay data render /tmp/videos --videos 2 --width-pixels 56",
+        "assay data render /tmp/videos --videos 8 --width-pixels 56",
         "assay data ingest /tmp/videos --out /tmp/dataset",
         "assay data show /tmp/dataset",
     ]
