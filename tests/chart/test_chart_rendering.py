@@ -57,6 +57,9 @@ def test_nodes_of_eight_gpus_with_40_gb(render: Render, chart: Path) -> None:
     ]
     assert (platform.cpu_pool, platform.node_pools["cpu"].gpus_per_node) == ("cpu", 0)
     assert (platform.accelerator, platform.images.trainer) == ("Gpu", "assay-trainer:0.1.0-gpu")
+    # What `assay plan` and `assay render` reckon with unless told otherwise.
+    example = yaml.safe_load((chart.parents[1] / "manifests/platforms/8x40gb.yaml").read_text())
+    assert platform.node_pools == Platform.model_validate(example).node_pools
 
 
 @pytest.mark.parametrize(
