@@ -21,6 +21,7 @@ import assay_api, assay_operator, kubeflow.training, kubernetes.client, minio, p
 for package in (assay_api, assay_operator):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
+importlib.import_module("assay_data.store").open_store("/tmp/store")
 print(kubernetes.client.V1Job().kind, kubernetes.client.V1Job(kind="Job").kind)
 """
 
