@@ -10,9 +10,11 @@ import values_schema
 import yaml
 from go_programs import HELM_UNITTEST, built
 from rendered_objects import Helm, Object, Render, bound_rights, named, of_kind, pod_templates
+from typer.testing import CliRunner
 
 from assay_api.manifests import KINDS
 from assay_api.platform import Platform
+from assay_trainer.cli.main import app
 
 
 def platform_of(objects: list[Object]) -> Platform:
@@ -36,6 +38,15 @@ def test_the_platform_is_one_that_the_operator_reads(rendered: list[Object]) -> 
     assert keys == ([platform.store.credentials_secret] if keys else [])
 
 
+def test_the_operator_knows_the_flags_that_it_is_started_with(render: Render) -> None:
+    objects = render("--set", "watchNamespaces={a}")
+    operator = named(objects, "Deployment", "assay-operator")["spec"]["template"]["spec"]
+    command, *flags = operator["containers"][0]["args"]
+    told = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert told.exit_code == 0
+    assert [flag for flag in flags if flag.split("=")[0] not in told.output] == []
+
+
 def test_the_defaults_are_a_store_in_the_cluster_and_a_pool_of_cpus(render: Render) -> None:
     platform = platform_of(render())
     assert platform.store.url == "s3://assay/runs"
@@ -57,6 +68,9 @@ def test_nodes_of_eight_gpus_with_40_gb(render: Render, chart: Path) -> None:
     ]
     assert (platform.cpu_pool, platform.node_pools["cpu"].gpus_per_node) == ("cpu", 0)
     assert (platform.accelerator, platform.images.trainer) == ("Gpu", "assay-trainer:0.1.0-gpu")
+    # What `assay plan` and `assay render` reckon with unless told otherwise.
+    example = yaml.safe_load((chart.parents[1] / "manifests/platforms/8x40gb.yaml").read_text())
+    assert platform.node_pools == Platform.model_validate(example).node_pools
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,16 @@ for found in importlib.metadata.distributions():
     print(found.metadata["Name"], found.version)
 """
 
+IMPORTS = """
+import importlib, pkgutil
+import assay_api, assay_operator, kubeflow.training, kubernetes.client, minio, prometheus_client
+for package in (assay_api, assay_operator):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+importlib.import_module("assay_data.store").open_store("/tmp/store")
+print(kubernetes.client.V1Job().kind, kubernetes.client.V1Job(kind="Job").kind)
+"""
+
 
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageBuilder]:
@@ -85,10 +95,10 @@ def test_the_operators_image_is_small(operator: Image) -> None:
 
 
 def test_the_operators_image_has_what_the_operator_imports(operator: Image) -> None:
-    modules = "kopf, kubernetes.client, kubeflow.training, prometheus_client, minio"
-    code = f"import {modules}, assay_operator.reconcile; print(kubernetes.client.V1Job().kind)"
-    done = operator.run("python", "-c", code)
-    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
+    done = operator.run("python", "-c", IMPORTS)
+    assert done.returncode == 0, done.stderr
+    # The generated client works without its docstrings.
+    assert done.stdout == "None Job\n"
 
 
 def test_the_data_image_makes_and_ingests_videos(data: Image) -> None:
