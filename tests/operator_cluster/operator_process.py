@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import urllib3
 import yaml
+from cluster_api import ApiError, ClusterApi
 from control_plane import ControlPlane
 from go_programs import KUBECTL, built
 from object_server import ObjectServer, free_port
+
+from assay_operator.cluster.kinds import LEASE
+from assay_operator.cluster.shell import LEASE_NAME
 
 OWN_NAMESPACE = "assay-system"
 BUCKET = "runs"
@@ -60,6 +65,23 @@ class OperatorProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def restart(self, api: ClusterApi) -> None:
+        """Kill it, and start it again.
+
+        A dead holder's Lease would be waited for, for 15 s. Who knows that it is dead may delete it.
+        """
+        self.kill()
+        metadata = {"name": LEASE_NAME, "namespace": OWN_NAMESPACE}
+        lease = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata}
+        while True:
+            try:
+                api.delete(lease)
+                break
+            except (urllib3.exceptions.HTTPError, ApiError):
+                # The API server is restarted at the same time.
+                time.sleep(0.2)
+        self.start()
 
     def stop(self) -> int:
         """Ask it to end; return its exit status."""
@@ -112,7 +134,8 @@ def write_platform(path: Path, server: ObjectServer) -> Path:
         "images": {"trainer": "assay-trainer:test", "data": "assay-data:test"},
         "accelerator": "Cpu",
         "nodePools": {
-            "default": {"nodes": 8, "cpus": 4, "memoryGib": 8},
+            "default": {"nodes": 8, "cpus": 2, "memoryGib": 8},
+            "huge": {"cpus": 1000, "memoryGib": 9000},
             "gpu": {
                 "gpusPerNode": 8,
                 "gpuMemoryGib": 40,
