@@ -4,19 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import urllib3
 import yaml
-from cluster_api import ApiError, ClusterApi
 from control_plane import ControlPlane
 from go_programs import KUBECTL, built
 from object_server import ObjectServer, free_port
-
-from assay_operator.cluster.kinds import LEASE
-from assay_operator.cluster.shell import LEASE_NAME
 
 OWN_NAMESPACE = "assay-system"
 BUCKET = "runs"
@@ -66,21 +61,9 @@ class OperatorProcess:
             self._process.wait()
             self._process = None
 
-    def restart(self, api: ClusterApi) -> None:
-        """Kill it, and start it again.
-
-        A dead holder's Lease would be waited for, for 15 s. Who knows that it is dead may delete it.
-        """
+    def restart(self) -> None:
+        """Kill it, wherever it is, and start it again."""
         self.kill()
-        metadata = {"name": LEASE_NAME, "namespace": OWN_NAMESPACE}
-        lease = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata}
-        while True:
-            try:
-                api.delete(lease)
-                break
-            except (urllib3.exceptions.HTTPError, ApiError):
-                # The API server is restarted at the same time.
-                time.sleep(0.2)
         self.start()
 
     def stop(self) -> int:

@@ -152,6 +152,7 @@ def _pool(api: ClusterApi) -> urllib3.PoolManager:
         key_file=str(key),
         timeout=urllib3.Timeout(connect=5, read=WATCH_SECONDS + 5),
         retries=False,
+        maxsize=len(KINDS),
     )
 
 

@@ -160,22 +160,18 @@ class Player:
         self.client.put_object(self.bucket, f"{self.prefix}/{key}", io.BytesIO(data), len(data))
 
     def end(self, job: Object, behaviour: Behaviour = Ends()) -> None:  # noqa: B008
-        """End an attempt's pods, and let the Ray dashboard say the same."""
+        """End an attempt's pods; of a Ray job, let the dashboard tell."""
         labels = job["metadata"]["labels"]
-        wanted = {key: labels[key] for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)}
         if job["kind"] != "RayJob":
+            wanted = {key: labels[key] for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)}
             self.kubelet.when(behaviour, self.namespace, labels=wanted)
             return
-        # The pod that submitted the job ends with it; the others go with the Ray cluster.
-        submitter = f"{job['metadata']['name']}-?????"
-        self.kubelet.when(behaviour, self.namespace, submitter, wanted)
-        failed = not isinstance(behaviour, Ends) or behaviour.exit_code != 0
         code = behaviour.exit_code if isinstance(behaviour, Ends) else 1
-        self.third_party.tell_ray_job(
+        self.third_party.end_ray_job(
             self.namespace,
             job["metadata"]["name"],
-            "FAILED" if failed else "SUCCEEDED",
-            f"Job entrypoint command failed with exit code {code}" if failed else "",
+            "FAILED" if code else "SUCCEEDED",
+            f"Job entrypoint command failed with exit code {code}" if code else "",
         )
 
     def succeed(self, job: Object, accuracy: float = 0.9) -> None:

@@ -47,15 +47,17 @@ def test_a_pool_that_is_not_there_is_refused_with_those_that_are(player: Player)
 def test_what_is_waited_for_is_named(player: Player) -> None:
     player.apply_stage("after", model={"fromStage": "before"})
     player.apply_stage("unfed", dataset="nowhere")
-    assert "stage before is not finished" in blocked(player, "after", "WaitingForStage").lower()
-    assert "nowhere" in blocked(player, "unfed", "WaitingForDataset")
-    assert "after" in blocked_evaluation(player)
-
-
-def blocked_evaluation(player: Player) -> str:
-    spec = {"model": {"fromStage": "after"}, "dataset": "clips"}
-    player.apply("Evaluation", "held-out", spec)
-    return blocked(player, "held-out", "WaitingForStage", "Evaluation")
+    player.apply("Evaluation", "held-out", {"model": {"fromStage": "after"}, "dataset": "clips"})
+    place = f"s3://runs/main/{player.namespace}"
+    assert blocked(player, "after", "WaitingForStage") == (
+        f"TrainingStage/before is not finished in {place}; apply its manifest too"
+    )
+    assert blocked(player, "unfed", "WaitingForDataset") == (
+        f"Dataset/nowhere is not finished in {place}; apply its manifest too"
+    )
+    assert blocked(player, "held-out", "WaitingForStage", "Evaluation") == (
+        "TrainingStage/after has not finished yet"
+    )
 
 
 def test_a_gate_is_closed_until_its_evaluation_is_good_enough(player: Player) -> None:

@@ -1,11 +1,9 @@
 """Each class of failure on the real training-operator: what is recorded, and what comes next."""
 
-import time
-
 import pytest
-from operator_process import OperatorProcess
+from overseer import Overseer
 from played_workloads import Player
-from pod_behaviours import OOM_KILLED, Behaviour, Ends, Evicted
+from pod_behaviours import OOM_KILLED, Behaviour, Ends, Evicted, Runs
 
 pytestmark = pytest.mark.usefixtures("operator")
 NONE = {"preemption": 0, "infrastructure": 0, "application": 0, "input": 0}
@@ -68,25 +66,38 @@ def test_what_is_not_the_stages_fault_is_tried_again(
     assert stage["status"]["attempts"][0]["message"].startswith(told)
 
 
-def test_a_worker_that_was_made_anew_ends_the_attempt(player: Player) -> None:
+def test_a_pod_that_somebody_deleted_ends_the_attempt(player: Player) -> None:
     player.apply_stage("sft", placement={"learners": 4})
     job = player.wait_for_job("sft")
     worker = next(p for p in player.pods(job) if "worker" in p["metadata"]["name"])
-    # Times have whole seconds: a pod of the same second was there from the start.
-    time.sleep(1.5)
     player.api.delete(worker, grace_seconds=0)
     second = player.wait_for_job("sft", 2)
+    # The others waited for it: all begin again, together.
+    assert len(player.pods(second)) == 4
+    assert not player.pods(job)
     assert player.attempts("sft") == [(1, "infrastructure", None)]
-    assert [j["metadata"]["name"] for j in player.jobs("sft")] == [second["metadata"]["name"]]
-    record = player.resource("TrainingStage", "sft")["status"]["attempts"][0]
-    assert record["message"].startswith("lost a pod, which was made anew as sft-a1-worker-0")
 
 
 def test_a_child_that_somebody_deleted_is_an_accident(player: Player) -> None:
     player.apply_stage("sft")
-    player.api.delete(player.wait_for_job("sft"))
+    job = player.wait_for_job("sft")
+    player.wait_for_reason("TrainingStage", "sft", "Running")
+    player.api.delete(job)
     player.wait_for_job("sft", 2)
     assert player.attempts("sft") == [(1, "infrastructure", None)]
+
+
+def test_pods_that_outlive_their_child_are_waited_for(player: Player) -> None:
+    player.kubelet.when(Runs(lingers_seconds=5), player.namespace, "sft-a1-*")
+    player.apply_stage("sft")
+    job = player.wait_for_job("sft")
+    player.wait_for_reason("TrainingStage", "sft", "Running")
+    with Overseer(player.api, player.namespace) as overseer:
+        player.api.delete(job)
+        message = player.wait_for_reason("TrainingStage", "sft", "PredecessorLives")
+        assert "pod sft-a1-master-0 of an earlier attempt" in str(message["status"]["conditions"])
+        player.wait_for_job("sft", 2)
+    assert overseer.problems == []
 
 
 def test_a_child_that_says_succeeded_without_a_proof_has_failed(player: Player) -> None:
@@ -108,9 +119,7 @@ def test_what_is_killed_twice_at_one_step_is_no_accident(player: Player) -> None
     assert player.attempts("sft") == [(1, "infrastructure", 137), (2, "application", 137)]
 
 
-def test_a_used_up_budget_ends_the_stage_and_says_where(
-    player: Player, operator: OperatorProcess
-) -> None:
+def test_a_used_up_budget_ends_the_stage_and_says_where(player: Player) -> None:
     player.apply_stage("sft", retry={"infrastructure": 1, "application": 9})
     for attempt in (1, 2):
         job = player.wait_for_job("sft", attempt)
@@ -124,5 +133,3 @@ def test_a_used_up_budget_ends_the_stage_and_says_where(
     )
     failed = next(c for c in stage["status"]["conditions"] if c["type"] == "Failed")
     assert failed["status"] == "True"
-    _, metrics = operator.get(operator.metrics_port, "/metrics")
-    assert 'assay_operator_resources{kind="TrainingStage",reason="RetriesExhausted"}' in metrics

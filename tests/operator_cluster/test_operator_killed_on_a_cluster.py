@@ -27,9 +27,9 @@ def test_the_recipe_ends_as_ever_when_the_operator_is_killed_eight_times(
 ) -> None:
     with Overseer(player.api, player.namespace) as overseer:
         player.apply_files(root / "manifests/recipes/busterx-plusplus/tiny")
-        for kind, name, attempt in RECIPE:
+        for _, name, attempt in RECIPE:
             # It dies somewhere between this step and the next one.
-            kill = threading.Timer(MOMENTS.uniform(0, 1), operator.restart, (player.api,))
+            kill = threading.Timer(MOMENTS.uniform(0, 1), operator.restart)
             kill.start()
             if name == "judge-training":
                 control_plane.restart_server()

@@ -21,7 +21,6 @@ def test_a_failed_ray_job_is_the_stages_own_error(player: Player) -> None:
 def test_a_ray_head_that_was_made_anew_ends_the_attempt(player: Player) -> None:
     player.apply_stage("rl", **RL)
     job = player.wait_for_job("rl")
-    player.third_party.tell_ray_job(player.namespace, job["metadata"]["name"], "RUNNING")
     player.api.wait(
         "KubeRay knows that the job runs",
         lambda: player.jobs("rl")[0]["status"].get("jobStatus") == "RUNNING",
@@ -37,7 +36,9 @@ def test_a_ray_head_that_was_made_anew_ends_the_attempt(player: Player) -> None:
 
 def test_a_ray_job_that_somebody_deleted_is_an_accident(player: Player) -> None:
     player.apply_stage("rl", **RL)
-    player.api.delete(player.wait_for_job("rl"))
+    job = player.wait_for_job("rl")
+    player.wait_for_reason("TrainingStage", "rl", "Running")
+    player.api.delete(job)
     player.succeed(player.wait_for_job("rl", 2))
     player.wait_for_reason("TrainingStage", "rl", "Completed")
     assert player.attempts("rl") == [(1, "infrastructure", None)]

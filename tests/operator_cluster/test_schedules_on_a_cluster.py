@@ -64,3 +64,8 @@ def test_a_scheduled_run_is_left_alone_and_another_schedule_replaces_the_cronjob
     player.change("Evaluation", "nightly", {"schedule": "0 4 * * *"})
     second = wait_for_schedule(player, "0 4 * * *")
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    # Without a schedule it is evaluated once.
+    player.change("Evaluation", "nightly", {"schedule": None})
+    player.succeed(player.wait_for_job("nightly"))
+    player.wait_for_reason("Evaluation", "nightly", "Completed")
+    assert cron_job(player) is None
