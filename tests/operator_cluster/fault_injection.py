@@ -235,7 +235,9 @@ class FaultInjector:
         now = "2026-01-01T00:00:00Z"
         condition = {"type": what, "status": "True", "reason": "Forged", "message": "forged"}
         times = {"lastTransitionTime": now, "lastUpdateTime": now}
-        status = {"conditions": [*job["status"]["conditions"], {**condition, **times}]}
+        status = {
+            "conditions": [*job.get("status", {}).get("conditions", ()), {**condition, **times}]
+        }
         self._player.api.patch(job, {"status": status}, "status")
 
 

@@ -66,6 +66,12 @@ def test_a_scheduled_run_is_left_alone_and_another_schedule_replaces_the_cronjob
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
     # Without a schedule it is evaluated once.
     player.change("Evaluation", "nightly", {"schedule": None})
+    player.api.wait(
+        "the schedule's run is gone, and one of its own is there",
+        lambda: (
+            [j["metadata"]["name"] for j in player.jobs("nightly")] == ["evaluation-nightly-a1"]
+        ),
+    )
     player.succeed(player.wait_for_job("nightly"))
     player.wait_for_reason("Evaluation", "nightly", "Completed")
     assert cron_job(player) is None

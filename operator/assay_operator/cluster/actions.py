@@ -77,9 +77,6 @@ def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:
     A child that is over stays, for its log, until the attempt after it is over too; one that is
     recorded as over and still holds pods goes at once, and so do companions without a child.
     """
-    resource = seen.resources.get(id_)
-    scheduled = isinstance(resource, Evaluation) and resource.spec.schedule is not None
-    schedules = [c for c in seen.own_children(id_) if c.kind == "CronJob" and not c.is_deleting]
     recorded = {record["number"] for record in seen.recorded(id_).get("attempts") or ()}
     children = [c for c in seen.own_children(id_) if not is_server(c) and c.kind != "CronJob"]
     numbers = [child.attempt for child in children]
@@ -95,8 +92,17 @@ def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:
         for manifest in seen.companions.get(id_, ())
         if attempt_of(manifest) in recorded and attempt_of(manifest) not in numbers
     ]
-    stale = [*gone, *([] if scheduled else schedules)]
-    return (*(child.manifest for child in stale), *useless)
+    return (*(child.manifest for child in gone), *useless, *_unscheduled(id_, seen))
+
+
+def _unscheduled(id_: ResourceId, seen: Seen) -> list[Manifest]:
+    """Return what is left of the schedule of an evaluation that has none any more."""
+    resource = seen.resources.get(id_)
+    if not isinstance(resource, Evaluation) or resource.spec.schedule is not None:
+        return []
+    schedules = [c for c in seen.own_children(id_) if c.kind == "CronJob" and not c.is_deleting]
+    companions = [m for m in seen.companions.get(id_, ()) if _stamp(m)]
+    return [*(schedule.manifest for schedule in schedules), *companions]
 
 
 def _is_over(child: Child) -> bool:
