@@ -82,6 +82,12 @@ class ControlPlane:
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def restart_server(self) -> None:
+        """Kill the API server and start it again; return when it answers. All it had is kept."""
+        self._server.kill()
+        self._server.start()
+        self._server.ready(self._is_ready)
+
     def log_tails(self) -> str:
         """Return the end of each program's log."""
         return "\n".join(f"--- {p.name}\n{p.tail()}" for p in self._processes)
@@ -183,7 +189,8 @@ class ControlPlane:
             "allow-privileged": "true",
             "profiling": "false",
         }
-        self._run("kube-apiserver", built(KUBE_APISERVER), flags).ready(self._is_ready)
+        self._server = self._run("kube-apiserver", built(KUBE_APISERVER), flags)
+        self._server.ready(self._is_ready)
 
     def _start_controllers(self) -> None:
         flags = {

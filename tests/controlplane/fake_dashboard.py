@@ -8,7 +8,7 @@ HTTP proxy, so that such names need not resolve.
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ class RayJobInfo:
     status: str = "RUNNING"
     """PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
     message: str = ""
+    started: float = field(default_factory=time.time)
+    """Seconds since 1970."""
 
 
 class FakeDashboard:
@@ -53,7 +55,8 @@ class FakeDashboard:
 
     def tell(self, namespace: str, job_id: str, status: str, message: str = "") -> None:
         """Say how a job stands from now on."""
-        self.jobs[namespace, job_id] = RayJobInfo(status, message)
+        job = self.jobs.setdefault((namespace, job_id), RayJobInfo())
+        job.status, job.message = status, message
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         dashboard = self
@@ -96,7 +99,7 @@ class FakeDashboard:
         return self._shown(namespace, job_id)
 
     def _shown(self, namespace: str, job_id: str) -> dict[str, object]:
-        job = self.jobs.get((namespace, job_id), RayJobInfo())
+        job = self.jobs.setdefault((namespace, job_id), RayJobInfo())
         now = int(time.time() * 1000)
         ended = {"end_time": now} if job.status in ("STOPPED", "SUCCEEDED", "FAILED") else {}
         return {
@@ -104,6 +107,6 @@ class FakeDashboard:
             "job_id": job_id,
             "status": job.status,
             "message": job.message,
-            "start_time": now,
+            "start_time": int(job.started * 1000),
             **ended,
         }

@@ -38,6 +38,9 @@ def operator(
     yield process
     assert process.running, process.log.read_text()[-4000:]
     assert process.stop() == 0, process.log.read_text()[-4000:]
+    # So the server says it of a right that is missing.
+    refused = [line for line in process.log.read_text().splitlines() if "cannot" in line]
+    assert not [line for line in refused if "is forbidden: User" in line]
 
 
 @pytest.fixture

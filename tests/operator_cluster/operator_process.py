@@ -62,6 +62,11 @@ class OperatorProcess:
             self._process.wait()
             self._process = None
 
+    def restart(self) -> None:
+        """Kill it, wherever it is, and start it again."""
+        self.kill()
+        self.start()
+
     def stop(self) -> int:
         """Ask it to end; return its exit status."""
         assert self._process is not None
@@ -113,7 +118,8 @@ def write_platform(path: Path, server: ObjectServer) -> Path:
         "images": {"trainer": "assay-trainer:test", "data": "assay-data:test"},
         "accelerator": "Cpu",
         "nodePools": {
-            "default": {"nodes": 8, "cpus": 4, "memoryGib": 8},
+            "default": {"nodes": 8, "cpus": 2, "memoryGib": 8},
+            "huge": {"cpus": 1000, "memoryGib": 9000},
             "gpu": {
                 "gpusPerNode": 8,
                 "gpuMemoryGib": 40,

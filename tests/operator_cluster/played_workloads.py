@@ -2,8 +2,10 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import yaml
 from cluster_api import ClusterApi
 from fake_kubelet import FakeKubelet
 from minio import Minio
@@ -16,6 +18,8 @@ from assay_api.layout import ResourceId
 from assay_operator.children.owner import LABEL_ATTEMPT, LABEL_KIND, LABEL_NAME, LABEL_ROLE
 
 Object = dict[str, Any]
+API = "assay.dev/v1alpha1"
+SFT = {"task": "Describe", "steps": 40}
 JOBS = {"PyTorchJob": "kubeflow.org/v1", "RayJob": "ray.io/v1", "Job": "batch/v1"}
 
 
@@ -37,7 +41,19 @@ class Player:
     # ------------------------------------------------------------------ looking
 
     def resource(self, kind: str, name: str) -> Object:
-        return self.api.get("assay.dev/v1alpha1", kind, name, self.namespace)
+        return self.api.get(API, kind, name, self.namespace)
+
+    def attempts(self, name: str) -> list[tuple[int, str | None, int | None]]:
+        """Return number, failure and exit code of a stage's recorded attempts."""
+        status = self.resource("TrainingStage", name)["status"]
+        return [
+            (r["number"], r.get("failure"), r.get("exitCode")) for r in status.get("attempts", ())
+        ]
+
+    def message(self, kind: str, name: str) -> str:
+        """Return what the condition Ready says."""
+        conditions = self.resource(kind, name)["status"]["conditions"]
+        return next(str(c["message"]) for c in conditions if c["type"] == "Ready")
 
     def reason(self, kind: str, name: str) -> str:
         conditions = self.resource(kind, name).get("status", {}).get("conditions", ())
@@ -104,31 +120,67 @@ class Player:
 
     # ------------------------------------------------------------------ doing
 
+    def apply(self, kind: str, name: str, spec: Object) -> Object:
+        """Apply a resource as `kubectl apply --server-side` does."""
+        metadata = {"name": name, "namespace": self.namespace}
+        manifest = {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}
+        return self.api.apply(manifest)
+
+    def apply_files(self, folder: Path) -> None:
+        """Apply all manifests of a folder."""
+        for file in sorted(folder.glob("*.yaml")):
+            for manifest in yaml.safe_load_all(file.read_text()):
+                self.apply(manifest["kind"], manifest["metadata"]["name"], manifest["spec"])
+
+    def apply_stage(self, name: str, **spec: Any) -> Object:
+        """Apply a stage that learns from examples, of a dataset that is finished."""
+        self.finish("Dataset", "clips")
+        source = {"model": {"uri": "s3://models/base"}, "dataset": "clips"}
+        method = {} if {"rl", "fusion"} & set(spec) else {"sft": SFT}
+        return self.apply("TrainingStage", name, {**source, **method, **spec})
+
+    def finish(self, kind: str, name: str, **summary: object) -> None:
+        """Write the proof of something that was made at another time."""
+        owner = ResourceId(kind, name)
+        proof = Completion(
+            spec_digest="another time's", digest=f"digest-of-{name}", result=".", summary=summary
+        )
+        self.write(owner.completion_key, proof.model_dump(mode="json", by_alias=True))
+
+    def change(self, kind: str, name: str, spec: Object) -> None:
+        """Change fields of a resource's spec."""
+        self.api.patch(self.resource(kind, name), {"spec": spec})
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete a resource."""
+        self.api.delete(self.resource(kind, name))
+
     def write(self, key: str, value: object) -> None:
         data = json.dumps(value).encode()
         self.client.put_object(self.bucket, f"{self.prefix}/{key}", io.BytesIO(data), len(data))
 
     def end(self, job: Object, behaviour: Behaviour = Ends()) -> None:  # noqa: B008
-        """End an attempt's pods, and let the Ray dashboard say the same."""
+        """End an attempt's pods; of a Ray job, let the dashboard tell."""
         labels = job["metadata"]["labels"]
-        wanted = {key: labels[key] for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)}
         if job["kind"] != "RayJob":
+            wanted = {key: labels[key] for key in (LABEL_KIND, LABEL_NAME, LABEL_ATTEMPT)}
             self.kubelet.when(behaviour, self.namespace, labels=wanted)
             return
-        # The pod that submitted the job ends with it; the others go with the Ray cluster.
-        submitter = f"{job['metadata']['name']}-?????"
-        self.kubelet.when(behaviour, self.namespace, submitter, wanted)
-        failed = not isinstance(behaviour, Ends) or behaviour.exit_code != 0
         code = behaviour.exit_code if isinstance(behaviour, Ends) else 1
-        self.third_party.tell_ray_job(
+        self.third_party.end_ray_job(
             self.namespace,
             job["metadata"]["name"],
-            "FAILED" if failed else "SUCCEEDED",
-            f"Job entrypoint command failed with exit code {code}" if failed else "",
+            "FAILED" if code else "SUCCEEDED",
+            f"Job entrypoint command failed with exit code {code}" if code else "",
         )
 
     def succeed(self, job: Object, accuracy: float = 0.9) -> None:
         """Write an attempt's proof, and end it."""
+        self.prove(job, accuracy)
+        self.end(job)
+
+    def prove(self, job: Object, accuracy: float = 0.9) -> None:
+        """Write an attempt's proof."""
         owner = ResourceId(
             job["metadata"]["labels"][LABEL_KIND], job["metadata"]["labels"][LABEL_NAME]
         )
@@ -145,7 +197,6 @@ class Player:
                 summary={"accuracy/think": accuracy, "numRows": 8},
             )
             self.write(owner.completion_key, completion.model_dump(mode="json", by_alias=True))
-        self.end(job)
 
     def progress(self, name: str, step: int, total: int = 40) -> None:
         """Let a stage say how far it is."""

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from assay_api import TrainingPipeline
+from assay_api import Evaluation, TrainingPipeline
 from assay_api.base import Status
 from assay_api.digest import canonical_json
 from assay_api.errors import InvalidInput
@@ -18,7 +18,7 @@ from assay_api.manifests import Resource
 from assay_api.references import identify
 from assay_operator.children.owner import Manifest, Owner, is_scheduled
 from assay_operator.cluster.observe import stop_recorded
-from assay_operator.cluster.seen import Child, Seen, attempt_of, is_server
+from assay_operator.cluster.seen import Child, Seen, attempt_of, is_server, may_run
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.observed import Observed
@@ -92,7 +92,17 @@ def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:
         for manifest in seen.companions.get(id_, ())
         if attempt_of(manifest) in recorded and attempt_of(manifest) not in numbers
     ]
-    return (*(child.manifest for child in gone), *useless)
+    return (*(child.manifest for child in gone), *useless, *_unscheduled(id_, seen))
+
+
+def _unscheduled(id_: ResourceId, seen: Seen) -> list[Manifest]:
+    """Return what is left of the schedule of an evaluation that has none any more."""
+    resource = seen.resources.get(id_)
+    if not isinstance(resource, Evaluation) or resource.spec.schedule is not None:
+        return []
+    schedules = [c for c in seen.own_children(id_) if c.kind == "CronJob" and not c.is_deleting]
+    companions = [m for m in seen.companions.get(id_, ()) if _stamp(m)]
+    return [*(schedule.manifest for schedule in schedules), *companions]
 
 
 def _is_over(child: Child) -> bool:
@@ -157,6 +167,8 @@ def predecessor(id_: ResourceId, seen: Seen) -> str:
             return f"{child.kind} {name} of an earlier attempt is not gone yet"
         if child.holds_pods:
             return f"pods of {child.kind} {name}, an earlier attempt, have not ended yet"
+    for pod in filter(may_run, seen.orphans.get(id_, ())):
+        return f"pod {pod['metadata']['name']} of an earlier attempt has not ended yet"
     return ""
 
 
@@ -170,7 +182,10 @@ def _keep(
     except InvalidInput as error:
         verdict = Verdict(State.BLOCKED, Reason.PLACEMENT_REFUSED, str(error))
         return Actions(with_verdict(decision.status, verdict))
-    there = [*(c.manifest for c in seen.children.get(id_, ())), *seen.companions.get(id_, ())]
+    uid = seen.owner(id_).uid
+    # A schedule's own runs are its children, not ours.
+    kept = [c for c in seen.children.get(id_, ()) if c.kind != "Job" or c.belongs_to(uid)]
+    there = [*(c.manifest for c in kept), *seen.companions.get(id_, ())]
     stamps = {_key(m): _stamp(m) for m in there}
     wanted = {_key(m): _stamp(m) for m in made}
     outdated = tuple(m for m in there if wanted.get(_key(m)) != _stamp(m))

@@ -57,7 +57,7 @@ class Child:
     @property
     def holds_pods(self) -> bool:
         """Whether a pod of it may still run."""
-        return any((p.get("status") or {}).get("phase") not in _TERMINAL for p in self.pods)
+        return any(map(may_run, self.pods))
 
     def belongs_to(self, uid: str) -> bool:
         """Tell whether its owner is this very object, not one of the same name before."""
@@ -81,6 +81,8 @@ class Seen:
     """Workloads by whom they work for, oldest attempt first."""
     companions: Mapping[ResourceId, tuple[Manifest, ...]] = field(default_factory=dict)
     """Services, ConfigMaps and NetworkPolicies by whom they belong to."""
+    orphans: Mapping[ResourceId, tuple[Manifest, ...]] = field(default_factory=dict)
+    """Pods by whom they work for, whose workload is gone: they may still be at work."""
 
     def owner(self, id_: ResourceId) -> Owner:
         """Return a resource as the owner of children."""
@@ -131,6 +133,22 @@ def children_by_owner(
         owner: tuple(sorted(children, key=lambda child: (child.attempt, child.created_seconds)))
         for owner, children in found.items()
     }
+
+
+def orphans_by_owner(
+    workloads: Iterable[Manifest], pods: Iterable[Manifest]
+) -> dict[ResourceId, tuple[Manifest, ...]]:
+    """Return the pods of one namespace whose workload is gone, by whom they work for.
+
+    A workload that somebody deletes is gone at once, its pods only when they have ended.
+    """
+    there = {(owner_of(workload), attempt_of(workload)) for workload in workloads}
+    return by_owner(pod for pod in pods if (owner_of(pod), attempt_of(pod)) not in there)
+
+
+def may_run(pod: Manifest) -> bool:
+    """Tell whether a pod's containers may still be at work."""
+    return (pod.get("status") or {}).get("phase") not in _TERMINAL
 
 
 def by_owner(objects: Iterable[Manifest]) -> dict[ResourceId, tuple[Manifest, ...]]:

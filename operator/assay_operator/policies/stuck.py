@@ -40,6 +40,9 @@ def stuck_because(
         held = _held_up(pod)
         if held:
             return held
+    refused = _refused_pods(child)
+    if refused:
+        return refused
     if not pods and age_seconds > NO_PODS_SECONDS:
         kind, name = child["kind"], child["metadata"]["name"]
         return _blocked(
@@ -60,6 +63,18 @@ def no_progress(step: int, still_seconds: float) -> Verdict | None:
 
 def _is_queued(child: Mapping[str, Any]) -> bool:
     return child["kind"] != "CronJob" and bool((child.get("spec") or {}).get("suspend"))
+
+
+def _refused_pods(child: Mapping[str, Any]) -> Verdict | None:
+    """Return why no pods can be made, where the child tells: Deployment and RayCluster do."""
+    status = child.get("status") or {}
+    cluster = status.get("rayClusterStatus") or {}
+    for condition in [*(status.get("conditions") or []), *(cluster.get("conditions") or [])]:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = str(condition.get("message", ""))
+            exceeded = "exceeded quota" in message
+            return _blocked(Reason.QUOTA_EXCEEDED if exceeded else Reason.NO_PODS, message)
+    return None
 
 
 def _held_up(pod: Manifest) -> Verdict | None:
