@@ -75,8 +75,8 @@ ADVICE = {
     ),
     Reason.UNSCHEDULABLE: Advice(
         "",
-        "free or add nodes, or ask for less in spec.placement; a pool's labels, taints and sizes "
-        "in the platform must be those of its nodes (`kubectl describe nodes`)",
+        "free or add nodes, or ask for less in spec.placement or spec.podTemplate; what the "
+        "platform says of the pool must be true of its nodes (`kubectl describe nodes`)",
     ),
     Reason.QUOTA_EXCEEDED: Advice(
         "",

@@ -123,6 +123,8 @@ def _container(platform: Platform, pod: Pod) -> Manifest:
         "imagePullPolicy": platform.images.pull_policy.value,
         "env": _env(platform, pod),
         "resources": _resources(pod),
+        # The end of the log is what tells a launcher's exit code from that of its worker.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

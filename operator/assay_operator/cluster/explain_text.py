@@ -8,6 +8,8 @@ from assay_operator.cluster.pod_words import PodWords, is_log
 
 MOST_PODS = 8
 """Pods that are shown."""
+MOST_CHARACTERS = 200
+"""Of an event's message."""
 _ATTEMPT_COLUMNS = ("attempt", "failure", "exit code", "step", "ended", "what happened")
 
 
@@ -34,11 +36,23 @@ def _lines(found: ClusterExplanation) -> Iterator[str]:
         yield from _pods(found.pods)
     yield from _titled(
         "events",
-        [f"{e.at} {e.type} {e.reason} {e.about}: {e.message}" for e in found.events],
+        [
+            f"{_clock(e.at)} {e.type} {e.reason} {e.about}: {_short(e.message)}"
+            for e in found.events
+        ],
     )
     if found.look:
         yield f"  {'log' if is_log(found.look) else 'more'}: {found.look}"
     yield from _titled("ended attempts", _table(found.attempts))
+
+
+def _clock(at: str) -> str:
+    """Return an RFC 3339 time in UTC without its fraction of a second."""
+    return f"{at[:19]}Z"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
 
 def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:

@@ -85,7 +85,7 @@ def parse_name(text: str) -> ResourceId:
     kind = known.get(word.lower().removesuffix(f".{GROUP}"))
     if kind is None or not slash or not name or "/" in name:
         allowed = ", ".join(f"{kind} ({naming.short})" for kind, naming in NAMINGS.items())
-        hint = "" if kind else did_you_mean(word, known)
+        hint = did_you_mean(word, known) if slash and kind is None else ""
         raise InvalidInput(
             f"KIND/NAME: got {text!r}, for example tstage/foundation; kinds: {allowed}{hint}"
         )
