@@ -1,5 +1,6 @@
 """Standard conditions out of one verdict, and the verdict back out of them."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -94,14 +95,24 @@ def verdict_of(status: Status) -> Verdict:
     """Return the verdict that a status says."""
     ready = status.condition("Ready")
     assert ready is not None, "every reconciled status has all conditions"
-    reason = Reason(ready.reason)
+    holds = {condition.type for condition in status.conditions if condition.status == "True"}
+    return Verdict(state_of(holds, ready.reason), Reason(ready.reason), ready.message)
+
+
+def state_of(holds: Collection[str], reason: str) -> State:
+    """Return the state that conditions say.
+
+    Args:
+        holds: types of the conditions that are true.
+        reason: of the condition Ready.
+    """
     for name in ("Failed", "Blocked", "Succeeded", "Ready"):
-        if status.is_true(name):
-            return Verdict(State(name), reason, ready.message)
-    return Verdict(_UNDER_WAY.get(reason, State.RUNNING), reason, ready.message)
+        if name in holds:
+            return State(name)
+    return _UNDER_WAY.get(reason, State.RUNNING)
 
 
-_UNDER_WAY = {
+_UNDER_WAY: Mapping[str, State] = {
     Reason.NOT_NEEDED: State.STOPPED,
     Reason.DUE: State.PENDING,
     Reason.RETRYING: State.PENDING,

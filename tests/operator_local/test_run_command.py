@@ -10,7 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from assay_api import InvalidInput
-from assay_trainer.cli.run import explain_command, run_command
+from assay_trainer.cli.explain import explain_command
+from assay_trainer.cli.run import run_command
 
 app = typer.Typer()
 app.command("run")(run_command)

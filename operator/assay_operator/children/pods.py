@@ -131,6 +131,8 @@ def _container(platform: Platform, pod: Pod) -> Manifest:
         **_given({"command": list(pod.command)}),
         "env": _env(platform, pod),
         "resources": _resources(pod),
+        # The end of the log is what tells a launcher's exit code from that of its worker.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

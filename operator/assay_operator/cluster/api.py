@@ -35,6 +35,10 @@ class Refused(ApiError):
     """The API server will not have this object, however often it is asked."""
 
 
+class Forbidden(Refused):
+    """We have no right to it, or a quota does not allow it."""
+
+
 class Api(Protocol):
     """What the operator needs of an API server."""
 
@@ -184,7 +188,7 @@ def _explained(method: str, path: str, error: ApiException) -> ApiError:
         409: Conflict,
         410: Gone,
         400: Refused,
-        403: Refused,
+        403: Forbidden,
         413: Refused,
         422: Refused,
     }

@@ -1,7 +1,6 @@
 """The operator's process: what runs in it, and how it ends."""
 
 import logging
-import os
 import socket
 import threading
 import time
@@ -11,13 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubernetes import config
-from kubernetes.client import ApiClient, Configuration
-
-from assay_api.errors import InvalidInput
 from assay_api.platform import Platform
 from assay_operator.cluster.act import Writer
 from assay_operator.cluster.api import KubernetesApi
+from assay_operator.cluster.connection import connect
 from assay_operator.cluster.health import Heartbeat, serve_health, serve_metrics
 from assay_operator.cluster.lease import Lease, keep_renewing
 from assay_operator.cluster.loop import Operator, Wake, run
@@ -64,7 +60,7 @@ def run_operator(
     Raises:
         InvalidInput: there is no cluster to talk to.
     """
-    api = KubernetesApi(_client())
+    api = KubernetesApi(connect(THREADS + 2))
     for problem in skew(api, schema_digests):
         logger.error("skew: %s", problem)
     metrics, heartbeat, stop = Metrics(), Heartbeat(), threading.Event()
@@ -97,21 +93,6 @@ def run_operator(
             wake.poke()
             for thread in threads:
                 thread.join()
-
-
-def _client() -> ApiClient:
-    configuration = Configuration()
-    try:
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            config.load_kube_config(client_configuration=configuration)
-    except config.ConfigException as error:
-        raise InvalidInput(
-            f"no cluster to talk to: {error}; set KUBECONFIG, or run in a pod"
-        ) from error
-    configuration.connection_pool_maxsize = THREADS + 2
-    return ApiClient(configuration)
 
 
 def _identity() -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.references import identify, references_of
-from assay_operator.conditions import Reason, State, Verdict, verdict_of
+from assay_operator.advice import ADVICE
+from assay_operator.conditions import State, Verdict, verdict_of
 from assay_operator.local.holder import Holder
 from assay_operator.local.locks import holder_of
 from assay_operator.local.loop import everything
@@ -21,24 +22,6 @@ from assay_operator.records import (
     read_outcome,
     read_progress,
 )
-
-_ADVICE = {
-    Reason.COMPLETED: "nothing to do",
-    Reason.RUNNING: "wait; its log is at {log}",
-    Reason.STARTING: "wait; its log is at {log}",
-    Reason.DUE: "give `assay run` with this manifest: it starts, or goes on where it stopped",
-    Reason.RETRYING: "give `assay run` with this manifest: it is tried again; its log is at {log}",
-    Reason.SERVING: "nothing to do",
-    Reason.NOT_NEEDED: "nothing to do",
-    Reason.WAITING_FOR_STAGE: "wait for it, or explain it too",
-    Reason.WAITING_FOR_DATASET: "wait for it, or explain it too",
-    Reason.WAITING_FOR_REWARD_MODEL: "`assay run` starts it when the stage is next",
-    Reason.GATE_NOT_PASSED: "train the evaluated stage further, or lower the gate's minAccuracy",
-    Reason.SUSPENDED: "set spec.suspend to false",
-    Reason.SPEC_CHANGED: "as it says",
-    Reason.INPUT_REFUSED: "the end of its log says what is wrong: {log}",
-    Reason.RETRIES_EXHAUSTED: "the end of its log says why: {log}; mend it, `assay run` again",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +69,7 @@ def explain_resources(resources: Sequence[Resource], store: LocalStore) -> list[
         verdict = verdict_of(reconcile(resource, observed).status)
         log = store.path(id_.log_key(max(1, observed.last_attempt[id_])))
         holder = None if verdict.state is State.SUCCEEDED else holder_of(store, id_)
-        advice = _ADVICE[verdict.reason].format(log=log)
+        advice = ADVICE[verdict.reason].here.format(log=log)
         explanations.append(Explanation(id_, verdict, advice, holder))
     return explanations
 

@@ -12,11 +12,12 @@ from assay_trainer.cli.crds import crds_command
 from assay_trainer.cli.data import data_app
 from assay_trainer.cli.doctor import doctor_command
 from assay_trainer.cli.evaluate import detect_command, eval_command
+from assay_trainer.cli.explain import explain_command
 from assay_trainer.cli.operator import operator_command
 from assay_trainer.cli.plan import plan_command
 from assay_trainer.cli.render import render_command
 from assay_trainer.cli.report import report_command
-from assay_trainer.cli.run import explain_command, run_command
+from assay_trainer.cli.run import run_command
 from assay_trainer.cli.serve import serve_command
 from assay_trainer.cli.train import train_command
 

@@ -1,4 +1,4 @@
-"""`assay run` and `assay explain`: the resources of manifests on this machine."""
+"""`assay run`: the resources of manifests on this machine."""
 
 import json as json_format
 import signal
@@ -40,7 +40,7 @@ def run_command(
     from assay_operator.local.show import Lines
 
     place = open_store(store)
-    resources = _load(file, set_, place)
+    resources = load_resources(file, set_, place)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     lines = Lines(place, sys.stderr)
@@ -59,23 +59,14 @@ def run_command(
     raise_if_unfinished(result, place.url)
 
 
-def explain_command(
-    file: File, store: StoreUrl = "./assay-store", set_: Set = None, json: Json = False
-) -> None:
-    """Tell why each resource is in its state, what it waits for and what to do."""
-    from assay_data.store import open_store
-    from assay_operator.local.explain import explain_resources
+def load_resources(
+    file: Sequence[str], overrides: Sequence[str] | None, place: "Store"
+) -> "list[Resource]":
+    """Return the resources of manifests; what the store has finished may be referred to.
 
-    place = open_store(store)
-    explanations = explain_resources(_load(file, set_, place), place)
-    if json:
-        print(json_format.dumps([explanation.plain() for explanation in explanations]))
-        return
-    for explanation in explanations:
-        print(explanation.text())
-
-
-def _load(file: Sequence[str], overrides: Sequence[str] | None, place: "Store") -> "list[Resource]":
+    Raises:
+        InvalidInput: a manifest is wrong.
+    """
     from assay_api.manifests import load
 
     return load(file, overrides or (), exists=lambda id_: place.exists(id_.completion_key))
