@@ -24,6 +24,8 @@ COMMANDS = "trainer/assay_trainer/cli/"
 BROAD_HANDLERS = {
     # A worker process: whatever a file does to it becomes the reason why that file is dropped.
     "data/assay_data/video/isolation.py",
+    # The operator's loop: what goes wrong about one resource must not stop the others.
+    "operator/assay_operator/cluster/loop.py",
 }
 """The boundaries at which any exception is caught."""
 

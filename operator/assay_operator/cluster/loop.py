@@ -91,7 +91,7 @@ class Operator:
         """
         started = perf_counter()
         worlds = look(self._api, self._parser, self._namespaces)
-        due = [self._tend(seen) for seen in worlds]
+        due = [self._guard(partial(self._tend, seen), seen.namespace) for seen in worlds]
         states = [(id_.kind, _reason(raw)) for seen in worlds for id_, raw in seen.raw.items()]
         self._metrics.looked(perf_counter() - started, states)
         return min([REPAIR_SECONDS, *due])
@@ -114,36 +114,44 @@ class Operator:
             logger.error("store: %s", problem, extra={"resource": str(id_)})
         observed = observe(seen, told, now)
         known = [id_ for id_ in seen.resources if id_ not in told.unknown]
-        due = list(self._executor.map(partial(self._act, seen, observed), known))
-        list(self._executor.map(partial(self._refuse, seen), seen.invalid))
+        work = [
+            *((id_, partial(self._act, seen, observed, id_)) for id_ in known),
+            *((id_, partial(self._refuse, seen, id_)) for id_ in seen.invalid),
+        ]
+        due = self._executor.map(lambda w: self._guard(w[1], seen.namespace, str(w[0])), work)
         return min([REPAIR_SECONDS, *due])
 
-    def _act(self, seen: Seen, observed: Observed, id_: ResourceId) -> float:
-        resource = observed.resources[id_]
+    def _guard(self, act: Callable[[], float], namespace: str, resource: str = "") -> float:
+        """Do something about one resource or one namespace; its trouble is not the others'."""
+        where = {"resource": resource, "namespace": namespace}
         try:
-            actions = decide(resource, seen, observed, self._build)
-            soon = self._writer.carry_out(seen.raw[id_], actions)
+            return act()
         except ApiError as error:
-            # One resource's trouble is not the others'.
             self._metrics.went_wrong("write")
-            logger.warning("%s", error, extra={"resource": str(id_), "namespace": seen.namespace})
+            logger.warning("%s", error, extra=where)
             return 1.0
+        except Exception:
+            # A defect of ours: it is told, the rest goes on, and no status says what is not known.
+            self._metrics.went_wrong("defect")
+            logger.exception("not tended to", extra=where)
+            return REPAIR_SECONDS
+
+    def _act(self, seen: Seen, observed: Observed, id_: ResourceId) -> float:
+        actions = decide(observed.resources[id_], seen, observed, self._build)
+        soon = self._writer.carry_out(seen.raw[id_], actions)
         return REPAIR_SECONDS if soon is None else soon
 
     def _build(self, workload: Workload, owner: Owner) -> Sequence[Manifest]:
         return build_children(workload, owner, self._platform)
 
-    def _refuse(self, seen: Seen, id_: ResourceId) -> None:
+    def _refuse(self, seen: Seen, id_: ResourceId) -> float:
         """Tell that a resource is not valid: the API server let pass what the models refuse."""
         raw = seen.raw[id_]
         generation = int(raw["metadata"].get("generation") or 1)
         verdict = Verdict(State.FAILED, Reason.INPUT_REFUSED, seen.invalid[id_][:1024])
         status = Status(observed_generation=generation, conditions=conditions(verdict, generation))
-        try:
-            self._writer.write_status(raw, status)
-        except ApiError as error:
-            self._metrics.went_wrong("write")
-            logger.warning("%s", error, extra={"resource": str(id_), "namespace": seen.namespace})
+        self._writer.write_status(raw, status)
+        return REPAIR_SECONDS
 
 
 def _reason(raw: Manifest) -> str:
@@ -172,7 +180,10 @@ def run(operator: Operator, wake: Wake, stop: threading.Event, alive: Callable[[
         except ApiError as error:
             logger.error("the API server does not answer: %s", error)
             pause = 2.0
+        except Exception:
+            # A defect of ours. Without a look that succeeds, the process is soon started anew.
+            logger.exception("the look failed")
+            pause = REPAIR_SECONDS
         # However much happens, at least half of the time is somebody else's.
-        pause = max(pause, 0.0)
         if stop.wait(min(perf_counter() - started, REPAIR_SECONDS)):
             return
