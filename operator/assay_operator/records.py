@@ -14,6 +14,8 @@ from assay_api.layout import ResourceId
 from assay_operator.local.store import LocalStore
 from assay_operator.observed import Finished, Job
 
+COLLECTED = "collected.json"
+"""Key of a fusion stage's samples within its folder."""
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
 _LOG_TAIL_BYTES = 64 * 1024
 
@@ -118,11 +120,27 @@ def read_progress(store: Readable, resource: ResourceId) -> Progress | None:
         return None
     try:
         found = json.loads(store.read(resource.progress_key))
-        return Progress(
-            int(found["step"]), int(found["total"]), str(found["doing"]), dict(found["metrics"])
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        step, total = int(found["step"]), int(found["total"])
+        if step < 0:
+            raise ValueError(f"step {step} is negative")
+        return Progress(step, total, str(found["doing"]), dict(found["metrics"]))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise _damaged(store, resource.progress_key, error) from None
+
+
+def read_collected(store: Readable, resource: ResourceId) -> str | None:
+    """Return the identity of the samples that a fusion stage has collected, if it has.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    key = f"{resource.folder}/{COLLECTED}"
+    if not store.exists(key):
+        return None
+    try:
+        return str(json.loads(store.read(key))["identity"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(store, key, error) from None
 
 
 def log_tail(store: LocalStore, resource: ResourceId, attempt: int, lines: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The status of each kind of resource, written out from a verdict and the world."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -159,10 +160,12 @@ def _record(attempt: Attempt, failure: FailureClass | None, observed: Observed) 
 
 def _count(completion: Completion | None, name: str) -> int | None:
     value = completion.summary.get(name) if completion else None
-    return int(value) if isinstance(value, int | float) else None
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _accuracies(completion: Completion | None) -> dict[str, float]:
     found = completion.summary if completion else {}
     values = {mode: found.get(accuracy_key(mode)) for mode in ThinkingMode}
-    return {str(mode): float(v) for mode, v in values.items() if isinstance(v, int | float)}
+    numbers = {mode: v for mode, v in values.items() if isinstance(v, int | float)}
+    # No JSON has a number for what is not finite.
+    return {str(mode): float(v) for mode, v in numbers.items() if math.isfinite(v)}

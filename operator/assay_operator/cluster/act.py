@@ -15,6 +15,7 @@ from assay_operator.cluster.status_writes import (
     event,
     has_changed_verdict,
     is_worth_writing,
+    new_failures,
     next_status,
 )
 from assay_operator.conditions import Reason, State, Verdict
@@ -85,6 +86,8 @@ class Writer:
             return
         self._written[uid] = now
         self._metrics.wrote("status", raw["kind"])
+        for failure in new_failures(new, before):
+            self._metrics.failed_attempt(failure)
         if has_changed_verdict(new, before):
             self._tell(raw, new, now)
 

@@ -18,7 +18,7 @@ from assay_api.manifests import Resource
 from assay_api.references import identify
 from assay_operator.children.owner import Manifest, Owner, is_scheduled
 from assay_operator.cluster.observe import stop_recorded
-from assay_operator.cluster.seen import Child, Seen, attempt_of, is_server, may_run
+from assay_operator.cluster.seen import Child, Seen, attempt_of, is_owned, is_server, may_run
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.observed import Observed
@@ -167,8 +167,15 @@ def predecessor(id_: ResourceId, seen: Seen) -> str:
             return f"{child.kind} {name} of an earlier attempt is not gone yet"
         if child.holds_pods:
             return f"pods of {child.kind} {name}, an earlier attempt, have not ended yet"
-    for pod in filter(may_run, seen.orphans.get(id_, ())):
-        return f"pod {pod['metadata']['name']} of an earlier attempt has not ended yet"
+    for pod in seen.strays.get(id_, ()):
+        if may_run(pod):
+            return f"pod {pod['metadata']['name']} of an earlier attempt has not ended yet"
+    uid = seen.owner(id_).uid
+    for manifest in seen.companions.get(id_, ()):
+        # It goes with the resource of this name that was deleted, and its name is still taken.
+        if not is_owned(manifest, uid):
+            name = manifest["metadata"]["name"]
+            return f"{manifest['kind']} {name} of an earlier {id_} is not gone yet"
     return ""
 
 
@@ -220,18 +227,13 @@ def _pipeline(pipeline: TrainingPipeline, seen: Seen, decision: Decision) -> Act
         if there is None:
             metadata = {**body["metadata"], "ownerReferences": [owner.reference]}
             create.append({**_typed(stage), **body, "metadata": metadata})
-        elif _owned(there, owner) and _differs(stage, seen):
+        elif is_owned(there, owner.uid) and _differs(stage, seen):
             replace.append({**there, "spec": body["spec"]})
     return Actions(decision.status, create=tuple(create), replace=tuple(replace))
 
 
 def _typed(stage: Resource) -> Manifest:
     return {"apiVersion": stage.api_version, "kind": stage.kind}
-
-
-def _owned(manifest: Manifest, owner: Owner) -> bool:
-    references = manifest["metadata"].get("ownerReferences") or []
-    return any(reference["uid"] == owner.uid for reference in references)
 
 
 def _differs(stage: Resource, seen: Seen) -> bool:

@@ -72,13 +72,14 @@ class Lease:
             self._api.create(self._manifest(None))
             self._renewed = began
             return
-        if self._is_taken(there, began):
+        # By when it was seen, not by when it was asked for: it may have been renewed in between.
+        if self._is_taken(there, began, self._clock()):
             self._renewed = None
             return
         self._api.replace(LEASE, self._manifest(there))
         self._renewed = began
 
-    def _is_taken(self, there: Manifest, now: float) -> bool:
+    def _is_taken(self, there: Manifest, asked: float, answered: float) -> bool:
         """Tell whether somebody else holds it: it changed within its duration, by our clock."""
         spec = there.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
@@ -86,8 +87,8 @@ class Lease:
             return False
         version = there["metadata"]["resourceVersion"]
         if self._seen[0] != version:
-            self._seen = (version, now)
-        return now - self._seen[1] < int(spec.get("leaseDurationSeconds") or DURATION_SECONDS)
+            self._seen = (version, answered)
+        return asked - self._seen[1] < int(spec.get("leaseDurationSeconds") or DURATION_SECONDS)
 
     def _manifest(self, there: Manifest | None) -> Manifest:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -112,13 +113,15 @@ class Lease:
         """Let the next one have it at once."""
         if not self.held():
             return
+        # Before the next one can have it, this one has stopped writing.
+        self._renewed = None
         try:
             there = self._api.get(LEASE, self._namespace, self._name)
-            there["spec"]["holderIdentity"] = ""
-            self._api.replace(LEASE, there)
+            if there["spec"].get("holderIdentity") == self._identity:
+                there["spec"]["holderIdentity"] = ""
+                self._api.replace(LEASE, there)
         except ApiError as error:
             logger.info("lease not released: %s", error)
-        self._renewed = None
 
 
 def keep_renewing(lease: Lease, stop: threading.Event) -> None:

@@ -1,6 +1,5 @@
 """What the store of one namespace tells, asked no more often than there is cause to."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -13,12 +12,11 @@ from assay_api.layout import ResourceId, accuracy_key
 from assay_api.references import references_of
 from assay_operator.cluster.observe import Told
 from assay_operator.cluster.seen import Seen
+from assay_operator.conditions import Reason
 from assay_operator.observed import Finished
 from assay_operator.policies.evidence import evidence_of
-from assay_operator.records import Readable, read_completion, read_progress
+from assay_operator.records import Readable, read_collected, read_completion, read_progress
 
-COLLECTED = "collected.json"
-"""Key of a fusion stage's samples within its folder."""
 ASK_STARTED_SECONDS = 10.0
 """How often the store is asked about what has been started."""
 ASK_IDLE_SECONDS = 300.0
@@ -99,7 +97,9 @@ class Ledger:
         if _is_scheduled(seen, id_):
             return asked is None or now_seconds - asked >= ASK_SCHEDULED_SECONDS
         if id_ in self._finished:
-            return False
+            # What was finished as something else may be deleted there, as it is told to the user.
+            refused = asked is None or now_seconds - asked >= ASK_STARTED_SECONDS
+            return refused and _is_refused(seen, id_)
         if asked is None or id_ not in seen.raw:
             return asked is None or now_seconds - asked >= ASK_STARTED_SECONDS
         over = {record["number"] for record in seen.recorded(id_).get("attempts") or ()}
@@ -116,7 +116,9 @@ class Ledger:
                 completion = read_completion(self._store, id_)
                 if completion:
                     self._finished[id_] = Finished(completion, None, now_seconds)
-                elif id_.kind == "TrainingStage":
+                    return ""
+                self._finished.pop(id_, None)
+                if id_.kind == "TrainingStage":
                     self._ask_progress(id_, now_seconds)
             except StoreError as error:
                 return str(error)
@@ -125,9 +127,9 @@ class Ledger:
         return ask
 
     def _ask_progress(self, id_: ResourceId, now_seconds: float) -> None:
-        key = f"{id_.folder}/{COLLECTED}"
-        if id_ not in self._collected and self._store.exists(key):
-            self._collected[id_] = str(json.loads(self._store.read(key))["identity"])
+        collected = None if id_ in self._collected else read_collected(self._store, id_)
+        if collected is not None:
+            self._collected[id_] = collected
         progress = read_progress(self._store, id_)
         if progress is not None and self._steps.get(id_) != progress.step:
             self._steps[id_] = progress.step
@@ -164,8 +166,17 @@ def recorded_completion(raw: Mapping[str, Any], store_url: str) -> Completion | 
         spec_digest=status["specDigest"],
         digest=status.get("digest") or status.get("modelDigest") or "",
         result=str(url).removeprefix(folder).strip("/") or ".",
-        summary={**{accuracy_key(ThinkingMode(m)): v for m, v in accuracy.items()}, **counts},
+        summary={
+            **{accuracy_key(mode): accuracy[mode] for mode in ThinkingMode if mode in accuracy},
+            **counts,
+        },
     )
+
+
+def _is_refused(seen: Seen, id_: ResourceId) -> bool:
+    """Tell whether a resource says that it was finished as something else."""
+    found = (seen.raw.get(id_, {}).get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Failed" and c["reason"] == Reason.SPEC_CHANGED for c in found)
 
 
 def _is_scheduled(seen: Seen, id_: ResourceId) -> bool:

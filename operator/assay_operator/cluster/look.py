@@ -10,7 +10,7 @@ from assay_api.problems import explain_invalid
 from assay_operator.children.owner import CHILD_SELECTOR, Manifest
 from assay_operator.cluster.api import Api
 from assay_operator.cluster.kinds import COMPANIONS, POD, RESOURCES, WORKLOADS, Kind
-from assay_operator.cluster.seen import Seen, by_owner, children_by_owner, orphans_by_owner
+from assay_operator.cluster.seen import Seen, by_owner, children_by_owner, stray_pods
 
 
 class Parser:
@@ -155,5 +155,5 @@ def _seen(
         invalid=invalid,
         children=children_by_owner(children, pods),
         companions=by_owner(companions),
-        orphans=orphans_by_owner(children, pods),
+        strays=by_owner(stray_pods(children, pods)),
     )

@@ -20,7 +20,7 @@ from assay_operator.cluster.api import Api, ApiError
 from assay_operator.cluster.ledger import Ledger
 from assay_operator.cluster.look import Parser, look
 from assay_operator.cluster.metrics import Metrics
-from assay_operator.cluster.observe import observe
+from assay_operator.cluster.observe import observe, uncertain
 from assay_operator.cluster.seen import Seen
 from assay_operator.conditions import Reason, State, Verdict, conditions
 from assay_operator.decision import Workload
@@ -113,7 +113,8 @@ class Operator:
             self._metrics.went_wrong("store")
             logger.error("store: %s", problem, extra={"resource": str(id_)})
         observed = observe(seen, told, now)
-        known = [id_ for id_ in seen.resources if id_ not in told.unknown]
+        unknown = uncertain(seen, told.unknown)
+        known = [id_ for id_ in seen.resources if id_ not in unknown]
         work = [
             *((id_, partial(self._act, seen, observed, id_)) for id_ in known),
             *((id_, partial(self._refuse, seen, id_)) for id_ in seen.invalid),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay_api.layout import ResourceId
+from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import judge_url
 from assay_operator.cluster.seen import Child, Seen, epoch_seconds, is_server
 from assay_operator.conditions import Verdict
@@ -101,7 +102,7 @@ def _attempts(seen: Seen, told: Told, id_: ResourceId, now_seconds: float) -> tu
 
 
 def _recorded(record: Mapping[str, Any]) -> Attempt:
-    ended = epoch_seconds(record["endedAt"]) if record.get("endedAt") else 0.0
+    ended = _seconds_or_zero(str(record.get("endedAt") or ""))
     failure = record.get("failure")
     return Attempt(
         number=int(record["number"]),
@@ -113,6 +114,14 @@ def _recorded(record: Mapping[str, Any]) -> Attempt:
         failure=FailureClass(failure) if failure else None,
         message=str(record.get("message") or ""),
     )
+
+
+def _seconds_or_zero(timestamp: str) -> float:
+    try:
+        return epoch_seconds(timestamp)
+    except ValueError:
+        # Whoever may write statuses may write anything there.
+        return 0.0
 
 
 def _started(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> Attempt:
@@ -140,9 +149,27 @@ def _exit_code(evidence: Evidence) -> int | None:
 
 def _stuck(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> Verdict | None:
     held = stuck_because(child.manifest, child.pods, now_seconds - child.created_seconds)
-    if held or child.role != Role.TRAIN.value or id_ not in told.still_since:
+    starts = [(pod.get("status") or {}).get("startTime") for pod in child.pods]
+    if held or child.role != Role.TRAIN.value or not any(starts):
         return held
-    return no_progress(told.steps[id_], now_seconds - told.still_since[id_])
+    # The step may be that of an attempt before: this one stands still since its pods started.
+    since = max(epoch_seconds(start) for start in starts if start)
+    still_since = max(since, told.still_since.get(id_, since))
+    return no_progress(told.steps.get(id_, 0), now_seconds - still_since)
+
+
+def uncertain(seen: Seen, unknown: frozenset[ResourceId]) -> frozenset[ResourceId]:
+    """Return what nothing may be concluded about: itself, or what it depends on, is not known."""
+    needs = {
+        id_: {*stage_ids(resource), *(r.target for r in references_of(resource))}
+        for id_, resource in seen.resources.items()
+    }
+    for asked in list(needs.values()):
+        for judge in asked & needs.keys():
+            if judge.kind == "RewardModel":
+                # A judge is served or stopped by how those stand that ask it.
+                needs[judge] = needs[judge] | asked
+    return frozenset(id_ for id_, needed in needs.items() if needed & unknown)
 
 
 def _served(seen: Seen, id_: ResourceId, now_seconds: float) -> tuple[Attempt, ...]:

@@ -57,12 +57,11 @@ class Child:
     @property
     def holds_pods(self) -> bool:
         """Whether a pod of it may still run."""
-        return any(map(may_run, self.pods))
+        return any(may_run(pod) for pod in self.pods)
 
     def belongs_to(self, uid: str) -> bool:
         """Tell whether its owner is this very object, not one of the same name before."""
-        references = self.manifest["metadata"].get("ownerReferences") or []
-        return any(reference["uid"] == uid for reference in references)
+        return is_owned(self.manifest, uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,8 @@ class Seen:
     """Workloads by whom they work for, oldest attempt first."""
     companions: Mapping[ResourceId, tuple[Manifest, ...]] = field(default_factory=dict)
     """Services, ConfigMaps and NetworkPolicies by whom they belong to."""
-    orphans: Mapping[ResourceId, tuple[Manifest, ...]] = field(default_factory=dict)
-    """Pods by whom they work for, whose workload is gone: they may still be at work."""
+    strays: Mapping[ResourceId, tuple[Manifest, ...]] = field(default_factory=dict)
+    """Pods whose workload is gone already, by whom they worked for."""
 
     def owner(self, id_: ResourceId) -> Owner:
         """Return a resource as the owner of children."""
@@ -104,6 +103,23 @@ def owner_of(manifest: Manifest) -> ResourceId | None:
     if LABEL_KIND not in labels or LABEL_NAME not in labels:
         return None
     return ResourceId(labels[LABEL_KIND], labels[LABEL_NAME])
+
+
+def is_owned(manifest: Manifest, uid: str) -> bool:
+    """Tell whether an object's owner is the one with this identity."""
+    references = manifest["metadata"].get("ownerReferences") or []
+    return any(reference["uid"] == uid for reference in references)
+
+
+def may_run(pod: Manifest) -> bool:
+    """Tell whether a pod may still run something."""
+    return (pod.get("status") or {}).get("phase") not in _TERMINAL
+
+
+def stray_pods(workloads: Iterable[Manifest], pods: Iterable[Manifest]) -> list[Manifest]:
+    """Return the pods whose workload is gone: deleting takes it at once, and them in their time."""
+    there = {(owner_of(w), attempt_of(w)) for w in workloads}
+    return [pod for pod in pods if (owner_of(pod), attempt_of(pod)) not in there]
 
 
 def attempt_of(manifest: Manifest) -> int:
@@ -133,22 +149,6 @@ def children_by_owner(
         owner: tuple(sorted(children, key=lambda child: (child.attempt, child.created_seconds)))
         for owner, children in found.items()
     }
-
-
-def orphans_by_owner(
-    workloads: Iterable[Manifest], pods: Iterable[Manifest]
-) -> dict[ResourceId, tuple[Manifest, ...]]:
-    """Return the pods of one namespace whose workload is gone, by whom they work for.
-
-    A workload that somebody deletes is gone at once, its pods only when they have ended.
-    """
-    there = {(owner_of(workload), attempt_of(workload)) for workload in workloads}
-    return by_owner(pod for pod in pods if (owner_of(pod), attempt_of(pod)) not in there)
-
-
-def may_run(pod: Manifest) -> bool:
-    """Tell whether a pod's containers may still be at work."""
-    return (pod.get("status") or {}).get("phase") not in _TERMINAL
 
 
 def by_owner(objects: Iterable[Manifest]) -> dict[ResourceId, tuple[Manifest, ...]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from assay_operator.children.owner import Manifest
 from assay_operator.cluster.api import Api, ApiError, Gone
 from assay_operator.cluster.kinds import (
     CUSTOM_RESOURCE_DEFINITION,
@@ -25,12 +24,16 @@ def skew(api: Api, digests: Mapping[str, str]) -> list[str]:
     """
     problems = []
     for kind in RESOURCES:
-        found = _definition(api, kind)
-        if found is None:
+        try:
+            found = api.get(CUSTOM_RESOURCE_DEFINITION, None, _name(kind))
+        except Gone:
             problems.append(
                 f"{_name(kind)} is not installed: `kubectl apply -k manifests/crds`, or "
                 "`helm upgrade` with crds.install=true"
             )
+            continue
+        except ApiError:
+            # Not ours to read in a namespaced installation: then there is nothing to compare.
             continue
         there = (found["metadata"].get("annotations") or {}).get(SCHEMA_ANNOTATION, "none")
         if there != digests[kind.kind]:
@@ -40,19 +43,19 @@ def skew(api: Api, digests: Mapping[str, str]) -> list[str]:
                 "version"
             )
     for kind, who in ((PYTORCH_JOB, "training-operator"), (RAY_JOB, "KubeRay")):
-        if _definition(api, kind) is None:
+        if _is_missing(api, kind):
             problems.append(f"{_name(kind)} is not installed: install {who}; its stages wait")
     return problems
 
 
-def _definition(api: Api, kind: Kind) -> Manifest | None:
+def _is_missing(api: Api, kind: Kind) -> bool:
     try:
-        return api.get(CUSTOM_RESOURCE_DEFINITION, None, _name(kind))
+        api.get(CUSTOM_RESOURCE_DEFINITION, None, _name(kind))
     except Gone:
-        return None
+        return True
     except ApiError:
-        # Not ours to read in a namespaced installation: then there is nothing to compare.
-        return {"metadata": {"annotations": {}}} if kind not in RESOURCES else None
+        return False
+    return False
 
 
 def _name(kind: Kind) -> str:

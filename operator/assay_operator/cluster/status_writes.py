@@ -20,7 +20,7 @@ def next_status(status: Status, raw: Mapping[str, Any], now_seconds: float) -> d
         raw: the status that the server has.
         now_seconds: since the epoch.
     """
-    new: dict[str, Any] = status.model_dump(mode="json", by_alias=True)
+    new = _instead(status.model_dump(mode="json", by_alias=True), raw)
     before = {c["type"]: c for c in raw.get("conditions") or ()}
     now = datetime.fromtimestamp(now_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for condition in new["conditions"]:
@@ -28,6 +28,17 @@ def next_status(status: Status, raw: Mapping[str, Any], now_seconds: float) -> d
         same = old.get("status") == condition["status"]
         condition["lastTransitionTime"] = (old.get("lastTransitionTime") if same else None) or now
     return new
+
+
+def _instead(new: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a merge patch that leaves nothing else there: what is not named would stay."""
+    found: dict[str, Any] = {name: None for name in raw if name not in new}
+    for name, value in new.items():
+        old = raw.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            value = _instead(value, old)
+        found[name] = value
+    return found
 
 
 def is_worth_writing(
@@ -43,6 +54,13 @@ def is_worth_writing(
 def has_changed_verdict(new: Mapping[str, Any], raw: Mapping[str, Any]) -> bool:
     """Tell whether the resource stands elsewhere now: worth an event."""
     return _verdict(new) != _verdict(raw)
+
+
+def new_failures(new: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
+    """Return whose fault the attempts are that failed since the server's status was written."""
+    known = {record["number"] for record in raw.get("attempts") or ()}
+    records = (record for record in new.get("attempts") or () if record["number"] not in known)
+    return [str(record["failure"]) for record in records if record.get("failure")]
 
 
 def _verdict(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:

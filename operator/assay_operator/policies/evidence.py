@@ -86,7 +86,7 @@ def _ray_job(child: Manifest, pods: Sequence[Manifest]) -> Evidence:
     if deployment == "Complete":
         return Evidence(True, FailureClass.INFRASTRUCTURE, None, f"ended as {job or 'nothing'}")
     if deployment == "Failed" and job == "FAILED":
-        return _failure(pods, message)
+        return _failure(_telling(pods, message, status), message)
     if deployment == "Failed":
         # The job may still be running: its cluster must go before the next attempt comes.
         text = f"was given up by KubeRay ({reason}): {message}"
@@ -95,6 +95,25 @@ def _ray_job(child: Manifest, pods: Sequence[Manifest]) -> Evidence:
     heads = [p for p in pods if p["metadata"].get("labels", {}).get("ray.io/node-type") == "head"]
     replaced = _replaced_since(started if job == "RUNNING" else None, heads)
     return _lost_pod(replaced) if replaced else LIVES
+
+
+def _telling(
+    pods: Sequence[Manifest], message: str, status: Mapping[str, Any]
+) -> Sequence[Manifest]:
+    """Return the pods that may tell why a Ray job failed.
+
+    A submitter ends with 1 whatever the job ended with, and once the job has ended its cluster is
+    taken down, which kills what is left there.
+    """
+    if _root_exit_code(message) is None:
+        return pods
+    ended = str(status.get("endTime") or "9")
+    return [
+        pod
+        for pod in pods
+        if "ray.io/node-type" in (pod["metadata"].get("labels") or {})
+        and all(str(end.get("finishedAt") or "") <= ended for end in _bad_ends(pod))
+    ]
 
 
 def _lost_pod(pod: Manifest) -> Evidence:
