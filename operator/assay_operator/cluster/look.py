@@ -105,7 +105,7 @@ def slim(manifest: Manifest) -> Manifest:
     """
     spec = manifest.get("spec") or {}
     policy = spec.get("runPolicy") or {}
-    suspended = bool(spec.get("suspend") or policy.get("suspend"))
+    suspended = {"suspend": spec.get("suspend") or policy.get("suspend") or False}
     metadata = {name: v for name, v in manifest["metadata"].items() if name in _METADATA}
     annotations = metadata.get("annotations") or {}
     metadata["annotations"] = {n: v for n, v in annotations.items() if not n.startswith(_KUBECTL)}
@@ -116,7 +116,7 @@ def slim(manifest: Manifest) -> Manifest:
         "apiVersion": manifest["apiVersion"],
         "kind": manifest["kind"],
         "metadata": metadata,
-        "spec": {"suspend": suspended},
+        "spec": suspended,
         "status": status,
     }
 

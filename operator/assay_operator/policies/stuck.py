@@ -30,7 +30,7 @@ def stuck_because(
     """Return why a live child's pods don't run; None when nothing holds them up.
 
     Args:
-        child: the workload's object; `spec.suspend` tells whether it is suspended.
+        child: the workload's object.
         pods: its pods.
         age_seconds: since the child was created.
     """
@@ -62,7 +62,9 @@ def no_progress(step: int, still_seconds: float) -> Verdict | None:
 
 
 def _is_queued(child: Mapping[str, Any]) -> bool:
-    return child["kind"] != "CronJob" and bool((child.get("spec") or {}).get("suspend"))
+    spec = child.get("spec") or {}
+    suspended = spec.get("suspend") or (spec.get("runPolicy") or {}).get("suspend")
+    return child["kind"] != "CronJob" and bool(suspended)
 
 
 def _refused_pods(child: Mapping[str, Any]) -> Verdict | None:
