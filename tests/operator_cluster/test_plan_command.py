@@ -83,9 +83,9 @@ def test_all_weights_of_the_7b_model_on_four_gpus_of_40_gib_are_refused() -> Non
 
 
 def test_more_gpus_than_the_pool_has_are_refused() -> None:
-    found = stages(
-        "-f", str(RECIPE), "--set=TrainingStage/foundation.spec.placement.rollouts=64"
-    )["foundation"]
+    found = stages("-f", str(RECIPE), "--set=TrainingStage/foundation.spec.placement.rollouts=64")[
+        "foundation"
+    ]
     assert found["problems"] == ["pool: 68 GPUs on 9 nodes are needed, there are 4 nodes of 8 GPUs"]
 
 

@@ -125,7 +125,10 @@ _METADATA = {
     *("name", "namespace", "uid", "resourceVersion", "generation", "labels", "annotations"),
     *("ownerReferences", "creationTimestamp", "deletionTimestamp"),
 }
-_POD_STATUS = {"phase", "reason", "conditions", "containerStatuses", "initContainerStatuses"}
+_POD_STATUS = {
+    *("phase", "reason", "startTime", "conditions"),
+    *("containerStatuses", "initContainerStatuses"),
+}
 _KUBECTL = "kubectl.kubernetes.io/"
 
 
