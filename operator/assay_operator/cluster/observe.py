@@ -52,7 +52,8 @@ def observe(seen: Seen, told: Told, now_seconds: float) -> Observed:
             attempts[id_] = _served(seen, id_, now_seconds)
             continue
         attempts[id_] = _attempts(seen, told, id_, now_seconds)
-        numbers = [child.attempt for child in seen.own_children(id_)]
+        # A schedule stays; if it counted, it would be one of other orders at each look.
+        numbers = [c.attempt for c in seen.own_children(id_) if c.kind != "CronJob"]
         last[id_] = max([int(seen.recorded(id_).get("attempt") or 0), *numbers])
         forgotten[id_] = _forgotten(seen.recorded(id_))
     return Observed(
