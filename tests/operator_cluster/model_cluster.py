@@ -5,6 +5,7 @@ take time, owners whose children follow them. Faults are injected into the calls
 under test may die in any of them. The real servers are tested in tests/operator_real.
 """
 
+import contextlib
 import copy
 import pickle
 import random
@@ -23,7 +24,7 @@ from assay_operator.children.owner import (
     Manifest,
 )
 from assay_operator.cluster.api import ApiError, Conflict, Gone
-from assay_operator.cluster.kinds import BY_NAME, WORKLOADS, Kind
+from assay_operator.cluster.kinds import WORKLOADS, Kind
 
 NAMESPACE = "team"
 JOBS = {kind.kind for kind in WORKLOADS} - {"CronJob", "Deployment"}
@@ -75,6 +76,9 @@ class ModelCluster:
         self.log: list[str] = []
         self.fault_rate = 0.0
         self.kill_at: int | None = None
+        self.conflict_every = 0
+        self.interloper: Callable[[], object] | None = None
+        self.interrupted = 0
         for resource in parse_manifests(manifests, "model.yaml"):
             body = resource.model_dump(mode="json", by_alias=True, exclude={"status"})
             self.add({**body, "metadata": {"name": resource.metadata.name}})
@@ -94,6 +98,8 @@ class ModelCluster:
             chosen = not selector or labels.get("app.kubernetes.io/managed-by") == "assay"
             if name == kind.kind and chosen:
                 yield self._copy(manifest)
+        # What it is a list of may be too old before its end is read.
+        self._maybe_fail()
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest:
         self._maybe_fail()
@@ -130,10 +136,22 @@ class ModelCluster:
             if self.rng.random() < 0.5:
                 effect()
             raise Killed
+        self._interrupt()
         self._maybe_fail()
+        stormy = self.conflict_every and self.writes % self.conflict_every == 0
+        if stormy and verb in ("status", "replace"):
+            raise Conflict(f"{manifest['metadata']['name']} was changed a moment ago")
         effect()
         # The answer is lost on its way, not the write.
         self._maybe_fail()
+
+    def _interrupt(self) -> None:
+        """Let somebody else do all that it wants to, in the middle of what another one does."""
+        other, self.interloper = self.interloper, None
+        if other:
+            self.interrupted += 1
+            with contextlib.suppress(ApiError):
+                other()
 
     def _maybe_fail(self) -> None:
         if self.rng.random() < self.fault_rate:
@@ -155,8 +173,16 @@ class ModelCluster:
         if manifest["kind"] not in JOBS:
             return
         owner = self.owner(manifest)
-        others = [o for o in self.jobs(owner) if not self.is_over(o) or self.pods_live(o)]
+        others = [o for o in self.jobs(owner) if not self.is_over(o)]
+        others += [p for p in self.pods(owner) if self.is_live(p)]
         assert not others, f"{owner} would have two live children: {others[0]['metadata']['name']}"
+        uid = self.objects[owner.kind, owner.name]["metadata"]["uid"]
+        orders = [
+            o for (kind, _), o in self.objects.items() if kind == "ConfigMap" and self.owns(uid, o)
+        ]
+        assert orders or manifest["metadata"]["ownerReferences"][0]["uid"] != uid, (
+            f"{owner}: the orders go with the owner before"
+        )
         status = self.objects[owner.kind, owner.name].get("status", {})
         done = [c for c in status.get("conditions", ()) if c["type"] == "Succeeded"]
         assert not (done and done[0]["status"] == "True"), f"{owner} is done over"
@@ -171,8 +197,7 @@ class ModelCluster:
 
     def _patch_status(self, manifest: Manifest, status: Mapping[str, Any]) -> None:
         there = self._same_version(manifest)
-        merged = {**there.get("status", {}), **copy.deepcopy(dict(status))}
-        there["status"] = {name: value for name, value in merged.items() if value is not None}
+        there["status"] = merge_patch(there.get("status", {}), copy.deepcopy(dict(status)))
         self._touch(there)
 
     def _same_version(self, manifest: Manifest) -> Manifest:
@@ -187,8 +212,8 @@ class ModelCluster:
         there = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
         if there is None or there["metadata"]["uid"] != manifest["metadata"]["uid"]:
             return
-        if manifest["kind"] in JOBS:
-            # Its pods have their grace; it goes when they have gone.
+        if manifest["kind"] in JOBS and self.rng.random() < 0.5:
+            # Its own operator has something to do first.
             there["metadata"]["deletionTimestamp"] = self.timestamp()
             self._touch(there)
             return
@@ -215,13 +240,29 @@ class ModelCluster:
         manifest["metadata"]["resourceVersion"] = str(self.versions)
 
     def remove(self, manifest: Manifest) -> None:
-        """Remove an object and, as the garbage collector does, what it owns."""
-        uid = manifest["metadata"]["uid"]
+        """Remove an object; what it owns follows in its time."""
         self.objects.pop((manifest["kind"], manifest["metadata"]["name"]), None)
+
+    def collect_garbage(self) -> None:
+        """Remove what is owned by nobody who is there, or some of it, in any order."""
+        there = {o["metadata"]["uid"] for o in self.objects.values()}
         for other in list(self.objects.values()):
-            references = other["metadata"].get("ownerReferences", ())
-            if any(reference["uid"] == uid for reference in references):
+            references = other["metadata"].get("ownerReferences")
+            left = not references or references[0]["uid"] in there
+            if not left and self.rng.random() < 0.6:
                 self.remove(other)
+
+    def change_spec(self, manifest: Manifest, **fields: Any) -> None:
+        """Change an object's spec, as its user does."""
+        if any(manifest["spec"].get(name) != value for name, value in fields.items()):
+            manifest["spec"] = {**manifest["spec"], **fields}
+            manifest["metadata"]["generation"] += 1
+            self._touch(manifest)
+
+    @staticmethod
+    def owns(uid: str, manifest: Manifest) -> bool:
+        references = manifest["metadata"].get("ownerReferences", ())
+        return any(reference["uid"] == uid for reference in references)
 
     def timestamp(self) -> str:
         return datetime.fromtimestamp(self.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -244,8 +285,16 @@ class ModelCluster:
             if kind == "Pod" and o["metadata"]["ownerReferences"][0]["uid"] == uid
         ]
 
+    def pods(self, owner: ResourceId) -> list[Manifest]:
+        """Return all pods of a resource, whether their job is there or not."""
+        return [o for (k, _), o in self.objects.items() if k == "Pod" and self.owner(o) == owner]
+
+    @staticmethod
+    def is_live(pod: Manifest) -> bool:
+        return pod["status"]["phase"] in ("Pending", "Running")
+
     def pods_live(self, job: Manifest) -> bool:
-        return any(p["status"]["phase"] in ("Pending", "Running") for p in self.pods_of(job))
+        return any(self.is_live(pod) for pod in self.pods_of(job))
 
     @staticmethod
     def is_over(job: Manifest) -> bool:
@@ -333,6 +382,7 @@ class ModelCluster:
         for job in self.jobs():
             if job["metadata"].get("deletionTimestamp"):
                 self.remove(job)
+        self.collect_garbage()
         for (kind, _), deployment in list(self.objects.items()):
             if kind == "Deployment" and not deployment.get("status"):
                 deployment["status"] = {"availableReplicas": 1}
@@ -342,6 +392,14 @@ class ModelCluster:
         return str(job["metadata"]["labels"][LABEL_ROLE])
 
 
-def kind_of(name: str) -> Kind:
-    """Return a kind by its name."""
-    return next(kind for (_, kind_name), kind in BY_NAME.items() if kind_name == name)
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Return what a JSON merge patch (RFC 7386) makes of a value."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merge_patch(found.get(name), value)
+    return found

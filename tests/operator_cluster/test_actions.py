@@ -215,7 +215,8 @@ spec: {model: {uri: m}, dataset: clips, schedule: "0 * * * *"}
 """
 
     def build_schedule(workload: Workload, owner: Owner) -> Sequence[Manifest]:
-        return (child("CronJob", owner=evaluation, uid=owner.uid, role="Evaluate"),)
+        made = child("CronJob", workload.attempt, None, evaluation, owner.uid, "Evaluate")
+        return ({**made, "metadata": {**made["metadata"], "name": "evaluation-after"}},)
 
     def look(*objects: Manifest) -> Actions:
         world = seen(*objects, manifests=manifests)
@@ -223,8 +224,9 @@ spec: {model: {uri: m}, dataset: clips, schedule: "0 * * * *"}
         return decide(world.resources[evaluation], world, observed, build_schedule)
 
     first = look()
-    assert (reason(first), names(first.create)) == (Reason.SCHEDULED, ["CronJob after-a1"])
-    assert look(*first.create).create == ()
+    assert (reason(first), names(first.create)) == (Reason.SCHEDULED, ["CronJob evaluation-after"])
+    again = look(*first.create)
+    assert (again.create, again.delete, again.requeue_after) == ((), (), None)
     outdated = child("CronJob", owner=evaluation, uid="uid-after", role="Evaluate")
     assert names(look(outdated).delete) == ["CronJob after-a1"]
 
