@@ -1,6 +1,7 @@
 """The operator's process: what runs in it, and how it ends."""
 
 import logging
+import os
 import socket
 import threading
 import time
