@@ -22,7 +22,7 @@ _FOR_INPUT = Advice(
     "wait for it, or explain it too",
     "wait for it; `assay explain {first} -n {namespace}` says more",
 )
-_AGAIN = "delete the resource and apply it again: checkpoints in the store are gone on from"
+_AGAIN = "delete the resource and apply it again: with the same spec it goes on from its checkpoint"
 
 ADVICE = {
     Reason.COMPLETED: _NOTHING,

@@ -51,6 +51,12 @@ def stage(name: str, dataset: str = "videos", **spec: object) -> dict[str, Any]:
     }
 
 
+def rl_stage(name: str) -> dict[str, Any]:
+    manifest = stage(name, rl={"steps": 2}, rewards=[{"type": "Format"}, {"type": "Accuracy"}])
+    del manifest["spec"]["sft"]
+    return manifest
+
+
 def dataset(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "assay.dev/v1alpha1",
@@ -90,6 +96,7 @@ def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
         stage("homeless", podTemplate={"nodeSelector": {"disk": "none"}}),
         stage("waiting", dataset="others"),
         stage("orphan", dataset="nowhere"),
+        rl_stage("sampling"),
     )
     player.wait_for_reason("TrainingStage", "pulling", "ImagePull")
     player.wait_for_reason("TrainingStage", "broken", "RetriesExhausted")
@@ -112,6 +119,13 @@ def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
     assert f"`{log}` shows why" in broken
     assert "    1        application  1          0     " in broken
     assert "PyTorchJobFailed PyTorchJob/broken-a1: " in broken
+
+    player.wait_for_job("sampling")
+    sampling = json.loads(explain("tstage/sampling", "--json").stdout)
+    print(json.dumps(sampling, indent=1), explain("tstage/sampling").stdout)
+    assert (sampling["state"], sampling["child"]) == ("Running", "RayJob/sampling-a1")
+    assert sampling["command"].endswith(" --container ray-job-submitter")
+    assert "RayCluster" in {event["about"].partition("/")[0] for event in sampling["events"]}
 
     homeless = explain("TrainingStage/homeless").stdout
     assert "TrainingStage/homeless: Blocked (Unschedulable)" in homeless

@@ -114,6 +114,8 @@ def gather(api: Reader, namespace: str, id_: ResourceId) -> Facts:
     selector = f"{CHILD_SELECTOR},{LABEL_KIND}={id_.kind},{LABEL_NAME}={id_.name}"
     workloads = [found for kind in WORKLOADS for found in seen(kind, selector)]
     children = children_by_owner(workloads, seen(POD, selector)).get(id_, ())
+    # A schedule before its runs: the newest child is what ran last.
+    children = tuple(sorted(children, key=lambda child: child.kind != "CronJob"))
     children = tuple(_with_own_pods(c) for c in children if _is_of(c, raw))
     return Facts(
         id=id_,
