@@ -5,7 +5,14 @@ import pytest
 from control_plane import ControlPlane
 from fake_kubelet import FakeKubelet
 from object_server import ObjectServer
-from operator_process import BUCKET, OWN_NAMESPACE, OperatorProcess, install, write_platform
+from operator_process import (
+    BUCKET,
+    OWN_NAMESPACE,
+    OperatorProcess,
+    install,
+    missing_rights,
+    write_platform,
+)
 from played_workloads import Player
 from third_party import ThirdParty
 
@@ -38,9 +45,7 @@ def operator(
     yield process
     assert process.running, process.log.read_text()[-4000:]
     assert process.stop() == 0, process.log.read_text()[-4000:]
-    # So the server says it of a right that is missing.
-    refused = [line for line in process.log.read_text().splitlines() if "cannot" in line]
-    assert not [line for line in refused if "is forbidden: User" in line]
+    assert missing_rights(control_plane, process.log.read_text()) == []
 
 
 @pytest.fixture

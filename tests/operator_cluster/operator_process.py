@@ -1,6 +1,7 @@
 """The operator under test: a process of its own, with the rights of its own ServiceAccount."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,38 @@ def install(control_plane: ControlPlane) -> None:
     for name in ("datasets", "evaluations", "rewardmodels", "trainingpipelines", "trainingstages"):
         waited = [*command, "wait", "--for=condition=Established", f"crd/{name}.assay.dev"]
         subprocess.run(waited, capture_output=True, check=True)
+
+
+def missing_rights(control_plane: ControlPlane, log: str) -> list[str]:
+    """Return the rights that the server has refused to the operator, and does not grant now.
+
+    For a moment after its start a server refuses everything: it has not read the roles yet.
+    """
+    refused = set(
+        re.findall(r'cannot (\w+) resource \\?"([\w/]+)\\?" in API group \\?"([\w.]*)', log)
+    )
+    return [
+        f"{verb} {resource}.{group}"
+        for verb, resource, group in sorted(refused)
+        if not _may(control_plane, verb, resource, group)
+    ]
+
+
+def _may(control_plane: ControlPlane, verb: str, resource: str, group: str) -> bool:
+    plural, _, subresource = resource.partition("/")
+    asked = {"namespace": OWN_NAMESPACE, "verb": verb, "group": group, "resource": plural}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "metadata": {},
+        "spec": {
+            "user": f"system:serviceaccount:{OWN_NAMESPACE}:assay-operator",
+            "resourceAttributes": {**asked, "subresource": subresource},
+        },
+    }
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    answer = control_plane.admin.request("POST", path, review)
+    return bool(answer["status"]["allowed"])
 
 
 def write_platform(path: Path, server: ObjectServer) -> Path:
