@@ -99,7 +99,10 @@ def test_a_stage_killed_by_a_signal_is_tried_again(run: Run) -> None:
     assert run.played.runs() == {"clips": 1, "judge-training": 2}
     assert "stage judge-training  was killed by SIGKILL" in run.shown
     assert "    attempt 1 of judge-training says hello" in run.shown
-    assert "Retrying: attempt 1 was killed by SIGKILL at step 3 (infrastructure failure 1; 5 are" in run.shown
+    assert (
+        "Retrying: attempt 1 was killed by SIGKILL at step 3 (infrastructure failure 1; 5 are"
+        in run.shown
+    )
     assert "stage judge-training  starts (attempt 2)" in run.shown
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
+from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
 from assay_api.errors import AssayError
@@ -64,8 +65,11 @@ class Api(Protocol):
         """Set an object, if it still is of the manifest's resourceVersion; else raise Conflict."""
         ...
 
-    def patch_status(self, kind: Kind, manifest: Manifest, status: Mapping[str, Any]) -> None:
-        """Set parts of an object's status, if it still is of the manifest's resourceVersion."""
+    def patch_status(self, kind: Kind, manifest: Manifest, status: Mapping[str, Any]) -> Manifest:
+        """Set parts of an object's status, if it still is of the manifest's resourceVersion.
+
+        Returns the object as it is then; raises Conflict if it is of another one.
+        """
         ...
 
     def delete(self, kind: Kind, manifest: Manifest) -> None:
@@ -125,12 +129,13 @@ class KubernetesApi:
         new: Manifest = self._call("PUT", path, {"fieldManager": "assay"}, manifest)
         return new
 
-    def patch_status(self, kind: Kind, manifest: Manifest, status: Mapping[str, Any]) -> None:
+    def patch_status(self, kind: Kind, manifest: Manifest, status: Mapping[str, Any]) -> Manifest:
         """Set parts of an object's status by a merge patch."""
         metadata = manifest["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"]) + "/status"
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
-        self._call("PATCH", path, {"fieldManager": "assay"}, body)
+        new: Manifest = self._call("PATCH", path, {"fieldManager": "assay"}, body)
+        return new
 
     def delete(self, kind: Kind, manifest: Manifest) -> None:
         """Delete this very object; what it owns follows in the background."""
@@ -170,7 +175,7 @@ class KubernetesApi:
                 _return_http_data_only=True,
                 _request_timeout=DEADLINE_SECONDS,
             )
-            return json.loads(response.data)
+            return from_json(response.data, cache_strings="keys")
         except ApiException as error:
             raise _explained(method, path, error) from None
         except (HTTPError, OSError, ValueError) as error:

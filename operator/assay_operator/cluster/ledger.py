@@ -1,7 +1,7 @@
 """What the store of one namespace tells, asked no more often than there is cause to."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -11,7 +11,7 @@ from assay_api.errors import StoreError
 from assay_api.layout import ResourceId, accuracy_key
 from assay_api.references import references_of
 from assay_operator.cluster.observe import Told
-from assay_operator.cluster.seen import Seen
+from assay_operator.cluster.seen import Child, Seen
 from assay_operator.conditions import Reason
 from assay_operator.observed import Finished
 from assay_operator.policies.evidence import evidence_of
@@ -19,6 +19,10 @@ from assay_operator.records import Readable, read_collected, read_completion, re
 
 ASK_STARTED_SECONDS = 10.0
 """How often the store is asked about what has been started."""
+ASK_EACH_SECONDS = 0.045
+"""Where that would be too often: time for each of all that have been started."""
+ASK_AT_ONCE = 50
+"""Questions of one look, besides those that cannot wait; a third of what has been started, if more."""
 ASK_IDLE_SECONDS = 300.0
 """How often it is asked about what has not: somebody may have brought a result."""
 ASK_SCHEDULED_SECONDS = 60.0
@@ -53,9 +57,11 @@ class Ledger:
             recorded = recorded_completion(seen.raw.get(id_, {}), self._store.url)
             if recorded and id_ not in self._finished:
                 self._finished[id_] = Finished(recorded, None, now_seconds)
-        due = [id_ for id_ in wanted if self._is_due(seen, id_, now_seconds)]
+        due = self._due(seen, wanted, now_seconds)
         self._problems = {}
-        for id_, problem in zip(due, self._executor.map(self._ask(now_seconds), due), strict=True):
+        for id_, problem in zip(
+            due, self._executor.map(self._ask(seen, now_seconds), due), strict=True
+        ):
             if problem:
                 self._problems[id_] = problem
             else:
@@ -92,7 +98,35 @@ class Ledger:
             for known in remembered:
                 known.pop(id_, None)
 
-    def _is_due(self, seen: Seen, id_: ResourceId, now_seconds: float) -> bool:
+    def _due(
+        self, seen: Seen, wanted: Sequence[ResourceId], now_seconds: float
+    ) -> list[ResourceId]:
+        """Return what to ask about now: all that cannot wait, and some of what has its turn.
+
+        Where much runs at once, its turn comes less often, and not all at the same look.
+        """
+        urgent = [id_ for id_ in wanted if self._is_urgent(seen, id_)]
+        started = sum(bool(_open_children(seen, id_)) for id_ in wanted if id_ in seen.raw)
+        pause = started * ASK_EACH_SECONDS
+        others = set(wanted) - set(urgent)
+        routine = [id_ for id_ in others if self._is_due(seen, id_, now_seconds, pause)]
+        routine.sort(key=lambda id_: (self._asked.get(id_, 0.0), id_))
+        return [*urgent, *routine[: max(ASK_AT_ONCE, started // 3)]]
+
+    def _is_urgent(self, seen: Seen, id_: ResourceId) -> bool:
+        """Tell whether nothing can be decided without the store's answer."""
+        if id_ in self._finished:
+            return False
+        if id_ not in self._asked:
+            return True
+        if id_ not in seen.raw:
+            return False
+        # It may have written its proof a moment before it ended.
+        return any(evidence_of(c.manifest, c.pods).ended for c in _open_children(seen, id_))
+
+    def _is_due(
+        self, seen: Seen, id_: ResourceId, now_seconds: float, started_seconds: float
+    ) -> bool:
         asked = self._asked.get(id_)
         if _is_scheduled(seen, id_):
             return asked is None or now_seconds - asked >= ASK_SCHEDULED_SECONDS
@@ -102,15 +136,13 @@ class Ledger:
             return refused and _is_refused(seen, id_)
         if asked is None or id_ not in seen.raw:
             return asked is None or now_seconds - asked >= ASK_STARTED_SECONDS
-        over = {record["number"] for record in seen.recorded(id_).get("attempts") or ()}
-        children = [c for c in seen.own_children(id_) if c.attempt not in over]
-        if any(evidence_of(c.manifest, c.pods).ended for c in children):
-            # It may have written its proof a moment before it ended.
-            return True
-        pause = ASK_STARTED_SECONDS if children else ASK_IDLE_SECONDS
+        started = bool(_open_children(seen, id_))
+        pause = max(ASK_STARTED_SECONDS, started_seconds) if started else ASK_IDLE_SECONDS
         return now_seconds - asked >= pause
 
-    def _ask(self, now_seconds: float) -> Callable[[ResourceId], str]:
+    def _ask(self, seen: Seen, now_seconds: float) -> Callable[[ResourceId], str]:
+        fusions = {i for i, r in seen.resources.items() if getattr(r.spec, "fusion", None)}
+
         def ask(id_: ResourceId) -> str:
             try:
                 completion = read_completion(self._store, id_)
@@ -119,17 +151,18 @@ class Ledger:
                     return ""
                 self._finished.pop(id_, None)
                 if id_.kind == "TrainingStage":
-                    self._ask_progress(id_, now_seconds)
+                    self._ask_progress(id_, id_ in fusions, now_seconds)
             except StoreError as error:
                 return str(error)
             return ""
 
         return ask
 
-    def _ask_progress(self, id_: ResourceId, now_seconds: float) -> None:
-        collected = None if id_ in self._collected else read_collected(self._store, id_)
-        if collected is not None:
-            self._collected[id_] = collected
+    def _ask_progress(self, id_: ResourceId, is_fusion: bool, now_seconds: float) -> None:
+        if is_fusion and id_ not in self._collected:
+            collected = read_collected(self._store, id_)
+            if collected is not None:
+                self._collected[id_] = collected
         progress = read_progress(self._store, id_)
         if progress is not None and self._steps.get(id_) != progress.step:
             self._steps[id_] = progress.step
@@ -177,6 +210,12 @@ def _is_refused(seen: Seen, id_: ResourceId) -> bool:
     """Tell whether a resource says that it was finished as something else."""
     found = (seen.raw.get(id_, {}).get("status") or {}).get("conditions") or ()
     return any(c["type"] == "Failed" and c["reason"] == Reason.SPEC_CHANGED for c in found)
+
+
+def _open_children(seen: Seen, id_: ResourceId) -> list[Child]:
+    """Return the children of attempts whose end is not on record."""
+    over = {record["number"] for record in seen.recorded(id_).get("attempts") or ()}
+    return [child for child in seen.own_children(id_) if child.attempt not in over]
 
 
 def _is_scheduled(seen: Seen, id_: ResourceId) -> bool:

@@ -1,16 +1,20 @@
 """One look at the API server: everything that Assay has there, by namespace."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from assay_api.layout import ResourceId
 from assay_api.manifests import KINDS, Resource
 from assay_api.problems import explain_invalid
-from assay_operator.children.owner import CHILD_SELECTOR, Manifest
-from assay_operator.cluster.api import Api
+from assay_operator.children.owner import CHILD_SELECTOR, LABEL_KIND, LABEL_NAME, Manifest
+from assay_operator.cluster.api import Api, Gone
 from assay_operator.cluster.kinds import COMPANIONS, POD, RESOURCES, WORKLOADS, Kind
 from assay_operator.cluster.seen import Seen, by_owner, children_by_owner, stray_pods
+
+Found = TypeVar("Found")
 
 
 class Parser:
@@ -79,6 +83,60 @@ def look(api: Api, parser: Parser, namespaces: Sequence[str]) -> list[Seen]:
     ]
 
 
+def look_again(api: Api, parser: Parser, seen: Seen, id_: ResourceId) -> Seen:
+    """Return what is there, one resource and what was made for it looked at anew.
+
+    Args:
+        api: the API server.
+        parser: remembers what was parsed.
+        seen: the last look at the namespace.
+        id_: the resource.
+
+    Raises:
+        ApiError: it does not answer.
+    """
+    kind = next((kind for kind in RESOURCES if kind.kind == id_.kind), None)
+    if kind is None:
+        return seen
+    selector = f"{LABEL_KIND}={id_.kind},{LABEL_NAME}={id_.name},{CHILD_SELECTOR}"
+    raw, resources, invalid = dict(seen.raw), dict(seen.resources), dict(seen.invalid)
+    for known in (raw, resources, invalid):
+        known.pop(id_, None)  # type: ignore[attr-defined]
+    try:
+        found = api.get(kind, seen.namespace, id_.name)
+    except Gone:
+        found = None
+    if found is not None:
+        found = {**found, "apiVersion": kind.api_version, "kind": kind.kind}
+        _sort_in(raw, resources, invalid, slim(found), parser.parse(found))
+    objects = [
+        [
+            slim(m)
+            for k in kinds
+            for m in api.items(k, seen.namespace, selector, kinds is COMPANIONS)
+        ]
+        for kinds in (WORKLOADS, (POD,), COMPANIONS)
+    ]
+    workloads, pods, companions = objects
+    own = (id_,)
+    return replace(
+        seen,
+        raw=raw,
+        resources=resources,
+        invalid=invalid,
+        children=_with(seen.children, own, children_by_owner(workloads, pods)),
+        companions=_with(seen.companions, own, by_owner(companions)),
+        strays=_with(seen.strays, own, by_owner(stray_pods(workloads, pods))),
+    )
+
+
+def _with(
+    before: Mapping[ResourceId, Found], own: Iterable[ResourceId], now: Mapping[ResourceId, Found]
+) -> Mapping[ResourceId, Found]:
+    kept = {id_: found for id_, found in before.items() if id_ not in own}
+    return {**kept, **now}
+
+
 def _all(
     api: Api,
     kinds: Sequence[Kind],
@@ -142,15 +200,7 @@ def _seen(
     resources: dict[ResourceId, Resource] = {}
     invalid: dict[ResourceId, str] = {}
     for manifest, parsed in raw:
-        if manifest["metadata"].get("deletionTimestamp"):
-            # On its way out: its children follow it, and it gets no new ones.
-            continue
-        id_ = ResourceId(manifest["kind"], manifest["metadata"]["name"])
-        by_id[id_] = manifest
-        if isinstance(parsed, str):
-            invalid[id_] = parsed
-        else:
-            resources[id_] = parsed
+        _sort_in(by_id, resources, invalid, manifest, parsed)
     return Seen(
         namespace=namespace,
         raw=by_id,
@@ -160,3 +210,22 @@ def _seen(
         companions=by_owner(companions),
         strays=by_owner(stray_pods(children, pods)),
     )
+
+
+def _sort_in(
+    by_id: dict[ResourceId, Manifest],
+    resources: dict[ResourceId, Resource],
+    invalid: dict[ResourceId, str],
+    manifest: Manifest,
+    parsed: Resource | str,
+) -> None:
+    """Add a resource to those that are valid, or to the others."""
+    if manifest["metadata"].get("deletionTimestamp"):
+        # On its way out: its children follow it, and it gets no new ones.
+        return
+    id_ = ResourceId(manifest["kind"], manifest["metadata"]["name"])
+    by_id[id_] = manifest
+    if isinstance(parsed, str):
+        invalid[id_] = parsed
+    else:
+        resources[id_] = parsed

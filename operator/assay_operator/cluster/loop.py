@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
@@ -18,7 +17,7 @@ from assay_operator.cluster.act import Writer
 from assay_operator.cluster.actions import decide
 from assay_operator.cluster.api import Api, ApiError
 from assay_operator.cluster.ledger import Ledger
-from assay_operator.cluster.look import Parser, look
+from assay_operator.cluster.look import Parser, look, look_again
 from assay_operator.cluster.metrics import Metrics
 from assay_operator.cluster.observe import observe, uncertain
 from assay_operator.cluster.seen import Seen
@@ -31,24 +30,41 @@ logger = logging.getLogger(__name__)
 
 REPAIR_SECONDS = 15.0
 """Everything is looked at this often, whatever events tell or fail to tell."""
+MOST_GLANCES = 32
+"""So many resources are looked at one by one; more, and a look at everything is cheaper."""
 SETTLE_SECONDS = 0.2
 """Events come in bursts: this long after the first one the look begins."""
 
 
-@dataclass(slots=True)
+Poked = tuple[str, ResourceId]
+"""Namespace and resource of which something changed: itself, a child, or a child's pod."""
+
+
 class Wake:
-    """Wakes the loop before its time. Only that it was woken counts, not by what."""
+    """Wakes the loop before its time. What it says is only where to look again, never what is."""
 
-    _event: threading.Event = field(default_factory=threading.Event)
+    def __init__(self) -> None:
+        """Start with nothing to tell."""
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._poked: set[Poked] = set()
 
-    def poke(self) -> None:
+    def poke(self, *poked: Poked) -> None:
         """Ask for a look soon."""
+        with self._lock:
+            self._poked.update(poked)
         self._event.set()
 
     def wait(self, seconds: float) -> None:
         """Wait until somebody pokes, or until the time is over."""
         self._event.wait(seconds)
         self._event.clear()
+
+    def take(self) -> frozenset[Poked]:
+        """Return what was poked since the last time."""
+        with self._lock:
+            taken, self._poked = frozenset(self._poked), set()
+        return taken
 
 
 class Operator:
@@ -82,6 +98,7 @@ class Operator:
         self._metrics, self._clock, self._namespaces = metrics, clock, namespaces
         self._parser = Parser()
         self._ledgers: dict[str, Ledger] = {}
+        self._worlds: dict[str, Seen] = {}
 
     def tick(self) -> float:
         """Look at everything once and act on it; return the seconds until the next look is due.
@@ -89,8 +106,34 @@ class Operator:
         Raises:
             ApiError: the API server does not answer.
         """
-        started = perf_counter()
         worlds = look(self._api, self._parser, self._namespaces)
+        self._worlds = {seen.namespace: seen for seen in worlds}
+        return self._tend_to_all()
+
+    def glance(self, poked: Iterable[Poked]) -> float:
+        """Look at some resources only, and act on all; return the seconds until the next look.
+
+        Of the others the last look is good enough: whatever it has missed is either told by an
+        event of its own, or seen when everything is looked at again. A write that is based on what
+        is out of date conflicts, or meets its own name.
+
+        Raises:
+            ApiError: the API server does not answer.
+        """
+        for namespace, id_ in sorted(poked):
+            seen = self._worlds.get(namespace)
+            if seen is not None:
+                self._worlds[namespace] = look_again(self._api, self._parser, seen, id_)
+        return self._tend_to_all()
+
+    def knows(self, poked: Iterable[Poked]) -> bool:
+        """Tell whether a glance is enough: the namespaces are known, and it is about few."""
+        asked = list(poked)
+        return len(asked) <= MOST_GLANCES and all(name in self._worlds for name, _ in asked)
+
+    def _tend_to_all(self) -> float:
+        started = perf_counter()
+        worlds = list(self._worlds.values())
         due = [self._guard(partial(self._tend, seen), seen.namespace) for seen in worlds]
         states = [(id_.kind, _reason(raw)) for seen in worlds for id_, raw in seen.raw.items()]
         self._metrics.looked(perf_counter() - started, states)
@@ -161,7 +204,7 @@ def _reason(raw: Manifest) -> str:
 
 
 def run(operator: Operator, wake: Wake, stop: threading.Event, alive: Callable[[], None]) -> None:
-    """Look whenever something happened, and every so often anyway, until told to stop.
+    """Look whenever something happened, and at everything every so often, until told to stop.
 
     Args:
         operator: looks and acts.
@@ -169,22 +212,27 @@ def run(operator: Operator, wake: Wake, stop: threading.Event, alive: Callable[[
         stop: ends the loop.
         alive: is called after each look that reached the API server.
     """
-    pause = 0.0
+    pause, looked = 0.0, float("-inf")
     while not stop.is_set():
         wake.wait(pause)
         if stop.wait(SETTLE_SECONDS):
             return
-        started = perf_counter()
+        started, poked = perf_counter(), wake.take()
         try:
-            pause = operator.tick()
+            if started - looked < REPAIR_SECONDS and operator.knows(poked):
+                pause = operator.glance(poked)
+            else:
+                looked = started
+                pause = operator.tick()
             alive()
         except ApiError as error:
             logger.error("the API server does not answer: %s", error)
-            pause = 2.0
+            pause, looked = 2.0, float("-inf")
         except Exception:
             # A defect of ours. Without a look that succeeds, the process is soon started anew.
             logger.exception("the look failed")
-            pause = REPAIR_SECONDS
-        # However much happens, at least half of the time is somebody else's.
-        if stop.wait(min(perf_counter() - started, REPAIR_SECONDS)):
+            pause, looked = REPAIR_SECONDS, float("-inf")
+        pause = min(pause, max(0.0, looked + REPAIR_SECONDS - perf_counter()))
+        # However much happens, a part of the time is somebody else's.
+        if stop.wait(min((perf_counter() - started) / 2, REPAIR_SECONDS)):
             return

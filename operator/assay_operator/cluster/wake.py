@@ -5,7 +5,8 @@ from typing import Any
 
 import kopf
 
-from assay_operator.children.owner import MANAGED_BY
+from assay_api.layout import PLURALS, ResourceId
+from assay_operator.children.owner import LABEL_KIND, LABEL_NAME, MANAGED_BY
 from assay_operator.cluster.kinds import POD, RESOURCES, WORKLOADS, Kind
 from assay_operator.cluster.loop import Wake
 
@@ -34,8 +35,13 @@ def _handlers(wake: Wake) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(kopf.login_via_client)
 
-    async def poke(**_: Any) -> None:
-        wake.poke()
+    async def poke(body: kopf.Body, **_: Any) -> None:
+        metadata = body["metadata"]
+        own = ResourceId(str(body["kind"]), metadata["name"])
+        labels = metadata.get("labels") or {}
+        if own.kind not in PLURALS:
+            own = ResourceId(labels.get(LABEL_KIND, ""), labels.get(LABEL_NAME, ""))
+        wake.poke((metadata["namespace"], own))
 
     def on(kind: Kind, labels: dict[str, str] | None = None) -> None:
         group, _, version = kind.api_version.rpartition("/")
