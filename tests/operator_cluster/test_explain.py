@@ -370,7 +370,7 @@ def test_the_newest_run_of_a_schedule_is_shown_with_its_own_pods() -> None:
 def test_a_spec_that_this_version_refuses_is_explained_all_the_same() -> None:
     cluster = Cluster(resource("Dataset", "videos", {"sourse": {}}))
     found = explain(gather(cluster, "team-a", DATASET))
-    assert found.notes[0].startswith("its spec is wrong: field spec.sourse: unknown field")
+    assert found.notes[0].startswith("its spec is wrong: field spec.source: is required")
 
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
@@ -399,3 +399,35 @@ def test_options_of_the_other_place_are_refused(arguments: list[str], problem: s
     result = CliRunner().invoke(app, ["explain", *arguments])
     assert isinstance(result.exception, InvalidInput)
     assert problem in str(result.exception)
+
+
+def test_events_of_what_stands_between_a_child_and_its_pods_are_told() -> None:
+    def event(kind: str, name: str, uid: str = "") -> Object:
+        of = {"kind": kind, "name": name, "uid": uid}
+        return {"kind": "Event", "metadata": {}, "involvedObject": of, "lastTimestamp": SINCE}
+
+    class Told(Cluster):
+        """A cluster that tells of events too."""
+
+        def items(
+            self, kind: Kind, namespace: str | None = None, selector: str = ""
+        ) -> Iterator[Object]:
+            yield from (found for found in self.objects if found["kind"] == kind.kind)
+
+    run = job_of("evaluation-nightly-a1", "Job", "nightly", "Evaluation")
+    cluster = Told(
+        resource("Evaluation", "nightly", {"model": {"uri": "m"}, "dataset": "videos"}),
+        run,
+        event("Job", "evaluation-nightly-a1", uid="evaluation-nightly-a1"),
+        event("Job", "evaluation-nightly-a1"),
+        event("ReplicaSet", "evaluation-nightly-a1-x7f9"),
+        event("Job", "evaluation-nightly-a10"),
+        event("Pod", "evaluation-nightly-a1-somebody"),
+        event("Evaluation", "nightly", uid="nightly"),
+    )
+    found = explain(gather(cluster, "team-a", ResourceId("Evaluation", "nightly")))
+    assert [told.about for told in found.events] == [
+        "Job/evaluation-nightly-a1",
+        "Job/evaluation-nightly-a1",
+        "ReplicaSet/evaluation-nightly-a1-x7f9",
+    ]

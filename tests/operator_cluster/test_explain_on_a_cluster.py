@@ -122,7 +122,6 @@ def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
 
     player.wait_for_job("sampling")
     sampling = json.loads(explain("tstage/sampling", "--json").stdout)
-    print(json.dumps(sampling, indent=1), explain("tstage/sampling").stdout)
     assert (sampling["state"], sampling["child"]) == ("Running", "RayJob/sampling-a1")
     assert sampling["command"].endswith(" --container ray-job-submitter")
     assert "RayCluster" in {event["about"].partition("/")[0] for event in sampling["events"]}
