@@ -1,6 +1,5 @@
 """What is told about a resource on a cluster, out of objects as a server has them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,11 +8,9 @@ from typer.testing import CliRunner
 from assay_api import InvalidInput
 from assay_api.layout import ResourceId
 from assay_operator.advice import ADVICE
-from assay_operator.cluster.api import Forbidden, Gone
 from assay_operator.cluster.explain import explain, standing_of
 from assay_operator.cluster.explain_text import as_text
-from assay_operator.cluster.facts import Facts, gather, parse_name
-from assay_operator.cluster.kinds import EVENT, Kind
+from assay_operator.cluster.facts import Facts, parse_name
 from assay_operator.cluster.pod_words import look_command, pod_words
 from assay_operator.cluster.seen import Child
 from assay_operator.conditions import Reason, State, Verdict, conditions
@@ -294,92 +291,6 @@ def test_pods_in_trouble_come_first_and_long_lists_are_cut() -> None:
     found = explain(facts(said(State.RUNNING, Reason.RUNNING), children=(child(*running, failed),)))
     assert found.pods[0].name == "z"
     assert "    and 2 pods more" in as_text(found).splitlines()
-
-
-class Cluster:
-    """A cluster with these objects; whoever asks for events has no right to."""
-
-    def __init__(self, *objects: Object) -> None:
-        self.objects = objects
-
-    def items(
-        self, kind: Kind, namespace: str | None = None, selector: str = ""
-    ) -> Iterator[Object]:
-        if kind == EVENT:
-            raise Forbidden("cannot list events")
-        yield from (found for found in self.objects if found["kind"] == kind.kind)
-
-    def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
-        for found in self.objects:
-            if (found["kind"], found["metadata"]["name"]) == (kind.kind, name):
-                return found
-        raise Gone(name)
-
-
-def resource(kind: str, name: str, spec: Object) -> Object:
-    return {
-        "apiVersion": "assay.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name, "namespace": "team-a", "uid": name, "resourceVersion": "1"},
-        "spec": spec,
-    }
-
-
-def job_of(name: str, kind: str, owner: str, owner_kind: str) -> Object:
-    """Return a Job or Pod that was made for the evaluation `nightly`."""
-    labels = {"assay.dev/kind": "Evaluation", "assay.dev/name": "nightly", "assay.dev/attempt": "1"}
-    metadata = {"name": name, "uid": name, "labels": labels, "creationTimestamp": SINCE}
-    metadata["ownerReferences"] = [{"kind": owner_kind, "uid": owner}]
-    return {"kind": kind, "metadata": metadata, "status": {}}
-
-
-def test_a_pipeline_consists_of_its_stages() -> None:
-    sft = {"task": "Answer", "steps": 4}
-    spec = {"model": {"uri": "m"}, "dataset": "videos", "prompt": {"question": "?"}, "sft": sft}
-    stages = [{"name": "one", "spec": spec}, {"name": "two", "spec": spec}]
-    cluster = Cluster(
-        resource("TrainingPipeline", "recipe", {"stages": stages}),
-        resource("TrainingStage", "recipe-one", spec),
-    )
-    found = explain(gather(cluster, "team-a", ResourceId("TrainingPipeline", "recipe")))
-    assert [other.title for other in found.others] == [
-        "TrainingStage/recipe-one: New",
-        "TrainingStage/recipe-two: Missing",
-    ]
-
-
-def test_the_newest_run_of_a_schedule_is_shown_with_its_own_pods() -> None:
-    spec = {"model": {"uri": "m"}, "dataset": "videos", "schedule": "0 3 * * *"}
-    cluster = Cluster(
-        resource("Evaluation", "nightly", spec),
-        job_of("evaluation-nightly", "CronJob", "nightly", "Evaluation"),
-        job_of("evaluation-nightly-1", "Job", "evaluation-nightly", "CronJob"),
-        job_of("pod-1", "Pod", "evaluation-nightly-1", "Job"),
-        job_of("of-another", "Job", "somebody", "Evaluation"),
-        job_of("pod-2", "Pod", "of-another", "Job"),
-    )
-    found = gather(cluster, "team-a", ResourceId("Evaluation", "nightly"))
-    names = [c.manifest["metadata"]["name"] for c in found.children]
-    assert names == ["evaluation-nightly", "evaluation-nightly-1"]
-    assert found.child is not None
-    assert [pod["metadata"]["name"] for pod in found.child.pods] == ["pod-1"]
-    assert found.hidden == ("cannot list events",)
-    assert found.others == {DATASET: None}
-
-
-def test_a_spec_that_this_version_refuses_is_explained_all_the_same() -> None:
-    cluster = Cluster(resource("Dataset", "videos", {"sourse": {}}))
-    found = explain(gather(cluster, "team-a", DATASET))
-    assert found.notes[0].startswith("its spec is wrong: field spec.sourse: unknown field")
-
-
-def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
-    cluster = Cluster(resource("Dataset", "clips", {}))
-    with pytest.raises(InvalidInput) as raised:
-        gather(cluster, "team-a", ResourceId("Dataset", "clip"))
-    assert str(raised.value) == (
-        "no Dataset named 'clip' in namespace team-a; there are: clips; did you mean clips?"
-    )
 
 
 def test_a_resource_that_is_not_there_is_missing() -> None:

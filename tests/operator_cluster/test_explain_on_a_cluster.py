@@ -78,16 +78,15 @@ def apply(player: Player) -> Callable[..., None]:
     return run
 
 
-def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
-    explain: Explain, apply: Callable[..., None], operator: OperatorProcess, player: Player
-) -> None:
-    namespace = player.namespace
+@pytest.fixture
+def troubled(apply: Callable[..., None], operator: OperatorProcess, player: Player) -> str:
+    """Stages that are held up, ended or wait, each in its own way; return their namespace."""
     for name, behaviour in (
         ("pulling", Waits()),
         ("broken", Ends(exit_code=1, message="reading shard 3\nValueError: no rows left")),
     ):
         labels = {**LABELS, "assay.dev/name": name}
-        player.kubelet.when(behaviour, namespace, labels=labels)
+        player.kubelet.when(behaviour, player.namespace, labels=labels)
     apply(dataset("videos"), dataset("others"))
     player.succeed(player.wait_for_job("videos"))
     apply(
@@ -104,7 +103,14 @@ def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
     player.wait_for_reason("TrainingStage", "waiting", "WaitingForDataset")
     player.wait_for_reason("TrainingStage", "orphan", "WaitingForDataset")
     player.wait_for_reason("Dataset", "others", "Running")
+    player.wait_for_job("sampling")
+    return player.namespace
 
+
+def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
+    explain: Explain, troubled: str
+) -> None:
+    namespace = troubled
     pulling = explain("tstage/pulling").stdout
     assert f"TrainingStage/pulling: Blocked (ImagePull) in namespace {namespace}\n" in pulling
     assert "  to do: compare the image's name and tag with what was pushed" in pulling
@@ -120,9 +126,7 @@ def test_what_holds_up_or_ended_a_stage_is_told_with_what_to_do(
     assert "    1        application  1          0     " in broken
     assert "PyTorchJobFailed PyTorchJob/broken-a1: " in broken
 
-    player.wait_for_job("sampling")
     sampling = json.loads(explain("tstage/sampling", "--json").stdout)
-    print(json.dumps(sampling, indent=1), explain("tstage/sampling").stdout)
     assert (sampling["state"], sampling["child"]) == ("Running", "RayJob/sampling-a1")
     assert sampling["command"].endswith(" --container ray-job-submitter")
     assert "RayCluster" in {event["about"].partition("/")[0] for event in sampling["events"]}

@@ -18,7 +18,7 @@ from assay_operator.cluster.seen import Child, children_by_owner
 
 _KINDS = {kind.kind: kind for kind in RESOURCES}
 _BETWEEN = ("RayCluster", "Job", "ReplicaSet")
-"""Kinds that stand between a child and its pods; their names begin with the child's."""
+"""Kinds that stand between a child and its pods; their names are, or begin with, the child's."""
 
 
 class Reader(Protocol):
@@ -223,7 +223,7 @@ def _events_of(child: Child, events: list[Manifest]) -> tuple[Manifest, ...]:
 
     def tells(event: Manifest) -> bool:
         of = event["involvedObject"]
-        between = of.get("kind") in _BETWEEN and str(of.get("name", "")).startswith(f"{name}-")
+        between = of.get("kind") in _BETWEEN and f"{of.get('name', '')}-".startswith(f"{name}-")
         return of.get("uid") in uids or between
 
     return tuple(sorted((e for e in events if tells(e)), key=event_time))
