@@ -93,10 +93,10 @@ class ModelCluster:
         only_metadata: bool = False,
     ) -> Iterator[Manifest]:
         self._maybe_fail()
+        wanted = dict(part.split("=") for part in selector.split(",") if part)
         for (name, _), manifest in list(self.objects.items()):
             labels = manifest["metadata"].get("labels", {})
-            chosen = not selector or labels.get("app.kubernetes.io/managed-by") == "assay"
-            if name == kind.kind and chosen:
+            if name == kind.kind and wanted.items() <= labels.items():
                 yield self._copy(manifest)
         # What it is a list of may be too old before its end is read.
         self._maybe_fail()

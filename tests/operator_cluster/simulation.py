@@ -15,7 +15,7 @@ from assay_api import (
     ResolvedStageJob,
 )
 from assay_api.digest import evaluation_digest, spec_digest, stage_digest, stage_job_digest
-from assay_api.layout import ResourceId
+from assay_api.layout import PLURALS, ResourceId
 from assay_api.platform import Platform
 from assay_operator.children.owner import LABEL_ATTEMPT, Manifest
 from assay_operator.cluster.act import Writer
@@ -153,9 +153,17 @@ class Simulation:
         )
 
     def tick(self) -> None:
-        """Let the operator look once; time passes."""
+        """Let the operator look once, at everything or at what events told of; time passes.
+
+        Events come or are lost, and tell of things that have not changed.
+        """
+        ids = [ResourceId(*key) for key in self.cluster.objects if key[0] in PLURALS]
+        poked = {(NAMESPACE, id_) for id_ in ids if self.rng.random() < 0.3}
         try:
-            self.operator.tick()
+            if self.rng.random() < 0.5 and self.operator.knows(poked):
+                self.operator.glance(poked)
+            else:
+                self.operator.tick()
         except ApiError:
             pass
         except Killed:

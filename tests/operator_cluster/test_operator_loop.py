@@ -153,8 +153,8 @@ def test_a_list_that_breaks_off_is_no_look(monkeypatch: pytest.MonkeyPatch) -> N
     simulation = Simulation(ALONE)
     items = simulation.cluster.items
 
-    def broken(kind: Kind, namespace: str | None = None, selector: str = "") -> Iterator[Manifest]:
-        yield from items(kind, namespace, selector)
+    def broken(kind: Kind, *arguments: Any) -> Iterator[Manifest]:
+        yield from items(kind, *arguments)
         if kind.kind == "PyTorchJob":
             raise ApiError("410: the list is too old")
 

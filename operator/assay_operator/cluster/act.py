@@ -43,8 +43,8 @@ class Writer:
         self._may_write = may_write
         self._written: dict[str, float] = {}
 
-    def carry_out(self, raw: Manifest, actions: Actions) -> float | None:
-        """Write all of a resource's actions; return when to look again, in seconds, if soon.
+    def carry_out(self, raw: Manifest, actions: Actions) -> bool:
+        """Write all of a resource's actions; tell whether there was anything to write.
 
         Args:
             raw: the resource as it was seen.
@@ -54,8 +54,9 @@ class Writer:
             ApiError: the API server does not answer; what was not written comes next time.
         """
         # A child that is about to be made tells more, a moment later, than that it is due.
+        wrote = bool(actions.create or actions.delete or actions.replace)
         if not actions.create or raw["kind"] == "TrainingPipeline":
-            self.write_status(raw, actions.status)
+            wrote = self.write_status(raw, actions.status) or wrote
         for manifest in actions.delete:
             self._delete(manifest)
         for manifest in actions.replace:
@@ -66,30 +67,30 @@ class Writer:
         except Refused as error:
             verdict = Verdict(State.BLOCKED, Reason.CHILD_REFUSED, str(error))
             self.write_status(raw, with_verdict(actions.status, verdict))
-            return None
-        return actions.requeue_after
+        return wrote
 
-    def write_status(self, raw: Manifest, status: Status | Mapping[str, Any]) -> None:
-        """Set a resource's status, and tell of it, if it says something new."""
+    def write_status(self, raw: Manifest, status: Status | Mapping[str, Any]) -> bool:
+        """Set a resource's status, and tell of it, if it says something new; tell whether."""
         now, uid = self._clock(), raw["metadata"]["uid"]
         before = raw.get("status") or {}
         new = next_status(status, before, now) if isinstance(status, Status) else dict(status)
         if not is_worth_writing(new, before, now - self._written.get(uid, 0.0)):
-            return
+            return False
         if not self._may_write():
-            return
+            return False
         try:
             self._api.patch_status(BY_NAME[raw["apiVersion"], raw["kind"]], raw, new)
         except Conflict:
             # Somebody changed the resource meanwhile: the next look sees how.
             logger.info("changed meanwhile", extra=_who(raw))
-            return
+            return True
         self._written[uid] = now
         self._metrics.wrote("status", raw["kind"])
         for failure in new_failures(new, before):
             self._metrics.failed_attempt(failure)
         if has_changed_verdict(new, before):
             self._tell(raw, new, now)
+        return True
 
     def _tell(self, raw: Manifest, status: Mapping[str, Any], now: float) -> None:
         ready = next(c for c in status["conditions"] if c["type"] == "Ready")

@@ -22,7 +22,7 @@ ASK_STARTED_SECONDS = 10.0
 ASK_EACH_SECONDS = 0.045
 """Where that would be too often: time for each of all that have been started."""
 ASK_AT_ONCE = 50
-"""Questions of one look, besides those that cannot wait; a third of what has been started, if more."""
+"""Questions of one look besides those that cannot wait, or a third of what has been started."""
 ASK_IDLE_SECONDS = 300.0
 """How often it is asked about what has not: somebody may have brought a result."""
 ASK_SCHEDULED_SECONDS = 60.0

@@ -101,7 +101,7 @@ def look_again(api: Api, parser: Parser, seen: Seen, id_: ResourceId) -> Seen:
     selector = f"{LABEL_KIND}={id_.kind},{LABEL_NAME}={id_.name},{CHILD_SELECTOR}"
     raw, resources, invalid = dict(seen.raw), dict(seen.resources), dict(seen.invalid)
     for known in (raw, resources, invalid):
-        known.pop(id_, None)  # type: ignore[attr-defined]
+        known.pop(id_, None)
     try:
         found = api.get(kind, seen.namespace, id_.name)
     except Gone:

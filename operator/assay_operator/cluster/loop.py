@@ -99,6 +99,7 @@ class Operator:
         self._parser = Parser()
         self._ledgers: dict[str, Ledger] = {}
         self._worlds: dict[str, Seen] = {}
+        self._written: set[Poked] = set()
 
     def tick(self) -> float:
         """Look at everything once and act on it; return the seconds until the next look is due.
@@ -120,7 +121,8 @@ class Operator:
         Raises:
             ApiError: the API server does not answer.
         """
-        for namespace, id_ in sorted(poked):
+        # What was written by ourselves is another now, whether or not its event has come.
+        for namespace, id_ in sorted(self._written.union(poked)):
             seen = self._worlds.get(namespace)
             if seen is not None:
                 self._worlds[namespace] = look_again(self._api, self._parser, seen, id_)
@@ -128,11 +130,12 @@ class Operator:
 
     def knows(self, poked: Iterable[Poked]) -> bool:
         """Tell whether a glance is enough: the namespaces are known, and it is about few."""
-        asked = list(poked)
+        asked = self._written.union(poked)
         return len(asked) <= MOST_GLANCES and all(name in self._worlds for name, _ in asked)
 
     def _tend_to_all(self) -> float:
         started = perf_counter()
+        self._written = set()
         worlds = list(self._worlds.values())
         due = [self._guard(partial(self._tend, seen), seen.namespace) for seen in worlds]
         states = [(id_.kind, _reason(raw)) for seen in worlds for id_, raw in seen.raw.items()]
@@ -182,7 +185,9 @@ class Operator:
 
     def _act(self, seen: Seen, observed: Observed, id_: ResourceId) -> float:
         actions = decide(observed.resources[id_], seen, observed, self._build)
-        soon = self._writer.carry_out(seen.raw[id_], actions)
+        if self._writer.carry_out(seen.raw[id_], actions):
+            self._written.add((seen.namespace, id_))
+        soon = actions.requeue_after
         return REPAIR_SECONDS if soon is None else soon
 
     def _build(self, workload: Workload, owner: Owner) -> Sequence[Manifest]:
