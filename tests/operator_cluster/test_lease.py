@@ -110,6 +110,27 @@ def test_each_renewal_makes_the_others_wait_anew(server: Server) -> None:
     assert server.there["spec"]["leaseTransitions"] == 1
 
 
+def test_a_renewal_counts_from_when_it_was_seen_not_from_when_it_was_asked_for(
+    server: Server,
+) -> None:
+    first, second = server.process("first"), server.process("second")
+    first.renew()
+
+    def slow(effect: Callable[[], Any]) -> Any:
+        server.travel = lambda effect: effect()
+        server.now = 10.0
+        first.renew()
+        return effect()
+
+    server.travel = slow
+    assert not second.renew()
+    # 15 s after it asked, but 5 s after what it was told of: the first may write until 20 s.
+    server.now = 15.0
+    assert (second.renew(), first.held()) == (False, True)
+    server.now = 25.0
+    assert (second.renew(), first.held()) == (True, False)
+
+
 def test_release_lets_the_next_in_at_once_and_only_once(server: Server) -> None:
     first, second = server.process("first"), server.process("second")
     first.renew()

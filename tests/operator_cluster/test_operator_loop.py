@@ -93,6 +93,20 @@ def test_a_store_that_is_away_leaves_alone_what_depends_on_the_unknown() -> None
     assert ("PyTorchJob", "alone-a1") in simulation.cluster.objects
 
 
+def test_nothing_is_said_of_what_waits_for_the_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(ALONE)
+    exists = simulation.store.exists
+
+    def damaged(key: str) -> bool:
+        if key.startswith("datasets/"):
+            raise StoreError("damaged")
+        return exists(key)
+
+    monkeypatch.setattr(simulation.store, "exists", damaged)
+    simulation.operator.tick()
+    assert simulation.cluster.writes == 0
+
+
 def test_a_store_that_does_not_open_stops_one_namespace_only() -> None:
     simulation = Simulation(ALONE)
     there = simulation.cluster.objects["Dataset", "clips"]
