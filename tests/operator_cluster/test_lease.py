@@ -215,7 +215,7 @@ seconds = st.sampled_from([0.0, 0.1, 1.0, 3.0, 4.9, 5.1, 9.0, 10.1, 14.0, 15.1, 
 rates = st.floats(0.9, 1.1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), rates, rates, st.integers(5, 25))
 def test_two_never_hold_it_at_once(
     data: st.DataObject, rate: float, other_rate: float, steps: int
