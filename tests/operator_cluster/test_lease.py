@@ -131,6 +131,23 @@ def test_a_renewal_counts_from_when_it_was_seen_not_from_when_it_was_asked_for(
     assert (second.renew(), first.held()) == (True, False)
 
 
+def test_a_holder_counts_from_before_it_asked(server: Server) -> None:
+    first = server.process("first")
+
+    def slow(effect: Callable[[], Any]) -> Any:
+        found = effect()
+        server.now += 6.0
+        return found
+
+    # The Lease was there from 6 s on at the latest; the answer came at 12 s.
+    server.travel = slow
+    first.renew()
+    server.now, server.travel = 0.0, slow
+    assert not first.renew()
+    server.travel = lambda effect: effect()
+    assert first.renew()
+
+
 def test_release_lets_the_next_in_at_once_and_only_once(server: Server) -> None:
     first, second = server.process("first"), server.process("second")
     first.renew()
