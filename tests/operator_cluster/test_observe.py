@@ -20,12 +20,12 @@ from made_objects import (
     waiting,
 )
 
-from assay_api import Completion
+from assay_api import Completion, Dataset, Evaluation
 from assay_api.layout import ResourceId
 from assay_operator.cluster.observe import observe, stop_recorded, uncertain
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.observed import Attempt, FailureClass, Finished
-from assay_operator.statuses import status_of
+from assay_operator.statuses import dataset_status, evaluation_status
 
 NOW = CREATED_SECONDS + 100.0
 DONE = Finished(Completion(spec_digest="s", digest="d", result="."), None, 0.0)
@@ -225,11 +225,15 @@ def test_what_is_no_number_is_not_reported(value: float | str) -> None:
     completion = Completion(spec_digest="s", digest="d", result=".", summary=summary)
     world = observe(seen(manifests=MORE), told(finished={DATASET: Finished(completion)}), NOW)
     verdict = Verdict(State.SUCCEEDED, Reason.COMPLETED)
-    dataset, evaluation = (world.resources[i] for i in (DATASET, EVALUATION))
-    found = status_of(dataset, verdict, world).model_dump()
+    dataset, evaluation = world.resources[DATASET], world.resources[EVALUATION]
+    assert isinstance(dataset, Dataset)
+    assert isinstance(evaluation, Evaluation)
+    found = dataset_status(dataset, verdict, world).model_dump()
     assert (found["num_rows"], found["num_dropped"]) == (None, 2)
     finished = replace(world, finished={EVALUATION: Finished(completion)})
-    assert status_of(evaluation, verdict, finished).model_dump()["accuracy"] == {"NoThink": 0.5}
+    assert evaluation_status(evaluation, verdict, finished).model_dump()["accuracy"] == {
+        "NoThink": 0.5
+    }
 
 
 MORE = """
