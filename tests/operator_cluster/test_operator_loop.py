@@ -167,8 +167,8 @@ def test_a_list_that_breaks_off_is_no_look(monkeypatch: pytest.MonkeyPatch) -> N
     simulation = Simulation(ALONE)
     items = simulation.cluster.items
 
-    def broken(kind: Kind, namespace: str | None = None, selector: str = "") -> Iterator[Manifest]:
-        yield from items(kind, namespace, selector)
+    def broken(kind: Kind, *how: Any) -> Iterator[Manifest]:
+        yield from items(kind, *how)
         if kind.kind == "PyTorchJob":
             raise ApiError("410: the list is too old")
 
@@ -248,9 +248,9 @@ def test_namespaces_are_looked_at_as_told(monkeypatch: pytest.MonkeyPatch) -> No
     asked: set[str | None] = set()
     items = simulation.cluster.items
 
-    def noted(kind: Kind, namespace: str | None = None, selector: str = "") -> Iterator[Manifest]:
+    def noted(kind: Kind, namespace: str | None, *how: Any) -> Iterator[Manifest]:
         asked.add(namespace)
-        return items(kind, namespace, selector)
+        return items(kind, namespace, *how)
 
     monkeypatch.setattr(simulation.cluster, "items", noted)
     simulation.operator.tick()

@@ -174,7 +174,7 @@ def test_who_may_not_write_neither_makes_nor_deletes() -> None:
         status(), delete=(child(),), create=(child("ConfigMap"),), replace=(child("TrainingStage"),)
     )
     raw = cluster.objects["Dataset", "clips"]
-    writer_to(cluster, may_write=False).carry_out(raw, actions, lambda why: status())
+    writer_to(cluster, may_write=False).carry_out(raw, actions)
     assert cluster.log == []
 
 
@@ -182,12 +182,12 @@ def test_what_is_written_comes_in_its_order() -> None:
     cluster = ModelCluster(MANIFEST)
     raw = cluster.objects["Dataset", "clips"]
     stopping = Actions(status(), delete=({**child(), "apiVersion": "kubeflow.org/v1"},))
-    writer_to(cluster).carry_out(raw, stopping, lambda why: status())
+    writer_to(cluster).carry_out(raw, stopping)
     assert [line.split()[0] for line in cluster.log] == ["status", "create", "delete"]
     cluster.log.clear()
     # What is about to be made tells more, a moment later, than that it is due.
     starting = Actions(status(QUEUED), create=(child("ConfigMap"),))
-    writer_to(cluster).carry_out(raw, starting, lambda why: status())
+    writer_to(cluster).carry_out(raw, starting)
     assert cluster.log == ["create ConfigMap alone-a1"]
 
 
