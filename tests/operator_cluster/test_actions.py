@@ -1,6 +1,7 @@
 """What is written about a resource, and in which order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,6 +93,20 @@ def test_an_end_is_recorded_before_the_next_attempt_and_before_its_child_goes() 
     assert names(second.create) == ["ConfigMap alone-a2", "PyTorchJob alone-a2"]
     # For its log, what is over stays until the attempt after it is over too.
     assert second.delete == ()
+
+
+def test_a_collection_is_on_record_before_the_training_after_it_starts() -> None:
+    fusion = ALONE.replace("sft: {task: Judge, steps: 4}", "fusion: {steps: 2}")
+    over = child("RayJob", role="Collect", status={"jobDeploymentStatus": "Complete"})
+    over["status"]["jobStatus"] = "SUCCEEDED"
+    store = replace(READY, collected={STAGE: "samples"})
+    first = decided(seen(over, manifests=fusion), store=store)
+    assert (first.create, first.requeue_after) == ((), 0.0)
+    (record_of_it,) = first.status.model_dump(by_alias=True)["attempts"]
+    assert (record_of_it["number"], record_of_it["failure"]) == (1, None)
+    status = {"attempt": 1, "attempts": [record(1)]}
+    second = decided(seen(over, manifests=fusion, alone=status), store=store)
+    assert names(second.create) == ["ConfigMap alone-a2", "PyTorchJob alone-a2"]
 
 
 @pytest.mark.parametrize(

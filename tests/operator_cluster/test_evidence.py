@@ -199,6 +199,11 @@ def test_a_disrupted_pod_tells_of_a_preemption_whoever_failed_first(
     assert found.message.startswith("was preempted: pod p-1: ")
 
 
+def test_a_preempted_pod_tells_that_whatever_it_ended_with() -> None:
+    status = {**conditions("DisruptionTarget", reason="PreemptionByScheduler"), **ended(1)}
+    assert failed(pod(phase="Failed", **status)).failure is PREEMPTION
+
+
 def test_a_disruption_that_did_not_come_is_none() -> None:
     status = conditions("DisruptionTarget", reason="EvictionByEvictionAPI")
     status["conditions"][0]["status"] = "False"

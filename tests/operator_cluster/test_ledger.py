@@ -160,7 +160,9 @@ def test_a_store_that_is_away_leaves_unknown_what_was_not_known(
     assert ledger.problems == {STAGE: "the store is away"}
     # It is asked again at once, not in five minutes.
     store.away = False
-    assert ledger.look(seen(manifests=ALONE), 301.0).unknown == frozenset()
+    finish(store, STAGE)
+    found = ledger.look(seen(manifests=ALONE), 301.0)
+    assert (found.unknown, set(found.finished)) == (frozenset(), {DATASET, STAGE})
     assert ledger.problems == {}
 
 

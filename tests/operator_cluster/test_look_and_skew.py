@@ -52,7 +52,10 @@ def test_a_look_sorts_by_whom_things_belong_to() -> None:
     for made in (child(), child("ConfigMap"), pod("here"), pod("stray", attempt=7)):
         made["metadata"]["labels"] |= labels
         cluster.add(made)
-    for foreign in (child("Job"), {"kind": "Pod", "metadata": {"name": "other", "labels": labels}}):
+    for foreign in (
+        child("Job"),
+        {**child("Pod"), "metadata": {"name": "other", "labels": labels}},
+    ):
         cluster.add(foreign)
     (found,) = look(cluster, Parser(), ("team",))
     assert (found.namespace, sorted(found.raw)) == ("team", sorted(found.resources))

@@ -1,5 +1,6 @@
 """From what was seen on a cluster to attempts, failures and where servers answer."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,11 +20,12 @@ from made_objects import (
     waiting,
 )
 
-from assay_api import Completion
+from assay_api import Completion, Dataset, Evaluation
 from assay_api.layout import ResourceId
 from assay_operator.cluster.observe import observe, stop_recorded, uncertain
-from assay_operator.conditions import Reason
+from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.observed import Attempt, FailureClass, Finished
+from assay_operator.statuses import dataset_status, evaluation_status
 
 NOW = CREATED_SECONDS + 100.0
 DONE = Finished(Completion(spec_digest="s", digest="d", result="."), None, 0.0)
@@ -210,3 +212,37 @@ spec:
     stage = ResourceId("TrainingStage", "recipe-one")
     found = uncertain(seen(manifests=manifests), frozenset({stage}))
     assert found == {ResourceId("TrainingPipeline", "recipe")}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "forged"])
+def test_what_is_no_number_is_not_reported(value: float | str) -> None:
+    summary: dict[str, float | int | str] = {
+        "numRows": value,
+        "numDropped": 2,
+        "accuracy/think": value,
+        "accuracy/no_think": 0.5,
+    }
+    completion = Completion(spec_digest="s", digest="d", result=".", summary=summary)
+    world = observe(seen(manifests=MORE), told(finished={DATASET: Finished(completion)}), NOW)
+    verdict = Verdict(State.SUCCEEDED, Reason.COMPLETED)
+    dataset, evaluation = world.resources[DATASET], world.resources[EVALUATION]
+    assert isinstance(dataset, Dataset)
+    assert isinstance(evaluation, Evaluation)
+    found = dataset_status(dataset, verdict, world).model_dump()
+    assert (found["num_rows"], found["num_dropped"]) == (None, 2)
+    finished = replace(world, finished={EVALUATION: Finished(completion)})
+    assert evaluation_status(evaluation, verdict, finished).model_dump()["accuracy"] == {
+        "NoThink": 0.5
+    }
+
+
+MORE = """
+kind: Dataset
+metadata: {name: clips}
+spec: {source: {synthetic: {}}}
+---
+kind: Evaluation
+metadata: {name: after}
+spec: {model: {uri: m}, dataset: clips}
+"""
+EVALUATION = ResourceId("Evaluation", "after")

@@ -93,6 +93,20 @@ def test_a_store_that_is_away_leaves_alone_what_depends_on_the_unknown() -> None
     assert ("PyTorchJob", "alone-a1") in simulation.cluster.objects
 
 
+def test_nothing_is_said_of_what_waits_for_the_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(ALONE)
+    exists = simulation.store.exists
+
+    def damaged(key: str) -> bool:
+        if key.startswith("datasets/"):
+            raise StoreError("damaged")
+        return exists(key)
+
+    monkeypatch.setattr(simulation.store, "exists", damaged)
+    simulation.operator.tick()
+    assert simulation.cluster.writes == 0
+
+
 def test_a_store_that_does_not_open_stops_one_namespace_only() -> None:
     simulation = Simulation(ALONE)
     there = simulation.cluster.objects["Dataset", "clips"]
@@ -153,8 +167,8 @@ def test_a_list_that_breaks_off_is_no_look(monkeypatch: pytest.MonkeyPatch) -> N
     simulation = Simulation(ALONE)
     items = simulation.cluster.items
 
-    def broken(kind: Kind, *arguments: Any) -> Iterator[Manifest]:
-        yield from items(kind, *arguments)
+    def broken(kind: Kind, *how: Any) -> Iterator[Manifest]:
+        yield from items(kind, *how)
         if kind.kind == "PyTorchJob":
             raise ApiError("410: the list is too old")
 
@@ -234,9 +248,9 @@ def test_namespaces_are_looked_at_as_told(monkeypatch: pytest.MonkeyPatch) -> No
     asked: set[str | None] = set()
     items = simulation.cluster.items
 
-    def noted(kind: Kind, namespace: str | None = None, selector: str = "") -> Iterator[Manifest]:
+    def noted(kind: Kind, namespace: str | None, *how: Any) -> Iterator[Manifest]:
         asked.add(namespace)
-        return items(kind, namespace, selector)
+        return items(kind, namespace, *how)
 
     monkeypatch.setattr(simulation.cluster, "items", noted)
     simulation.operator.tick()

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from made_objects import CREATED, CREATED_SECONDS, STAGE, record, seen
+from made_objects import CREATED, CREATED_SECONDS, STAGE, child, record, seen
 from model_cluster import ModelCluster
 
 from assay_api.base import Status
 from assay_api.evaluation import EvaluationStatus
 from assay_operator.cluster.act import Writer
+from assay_operator.cluster.actions import Actions
 from assay_operator.cluster.api import Conflict
 from assay_operator.cluster.kinds import DATASET
 from assay_operator.cluster.metrics import Metrics
@@ -165,6 +166,29 @@ def test_who_may_not_write_writes_nothing() -> None:
     cluster = ModelCluster(MANIFEST)
     writer_to(cluster, may_write=False).write_status(cluster.objects["Dataset", "clips"], status())
     assert cluster.log == []
+
+
+def test_who_may_not_write_neither_makes_nor_deletes() -> None:
+    cluster = ModelCluster(MANIFEST)
+    actions = Actions(
+        status(), delete=(child(),), create=(child("ConfigMap"),), replace=(child("TrainingStage"),)
+    )
+    raw = cluster.objects["Dataset", "clips"]
+    writer_to(cluster, may_write=False).carry_out(raw, actions)
+    assert cluster.log == []
+
+
+def test_what_is_written_comes_in_its_order() -> None:
+    cluster = ModelCluster(MANIFEST)
+    raw = cluster.objects["Dataset", "clips"]
+    stopping = Actions(status(), delete=({**child(), "apiVersion": "kubeflow.org/v1"},))
+    writer_to(cluster).carry_out(raw, stopping)
+    assert [line.split()[0] for line in cluster.log] == ["status", "create", "delete"]
+    cluster.log.clear()
+    # What is about to be made tells more, a moment later, than that it is due.
+    starting = Actions(status(QUEUED), create=(child("ConfigMap"),))
+    writer_to(cluster).carry_out(raw, starting)
+    assert cluster.log == ["create ConfigMap alone-a1"]
 
 
 def test_a_status_that_conflicts_is_left_for_the_next_look() -> None:
