@@ -361,19 +361,11 @@ class ModelCluster:
                     "rayJobInfo": {"startTime": self.timestamp()},
                 },
                 "Succeeded": {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"},
-                "Failed": {
-                    "jobDeploymentStatus": "Failed",
-                    "jobStatus": "FAILED",
-                    "reason": "AppFailed",
-                },
+                "Failed": {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"},
             }[what]
         else:
             name = "Complete" if (what, job["kind"]) == ("Succeeded", "Job") else what
-            condition = {
-                "type": name,
-                "status": "True",
-                "lastTransitionTime": self.timestamp(),
-            }
+            condition = {"type": name, "status": "True", "lastTransitionTime": self.timestamp()}
             job["status"] = {"conditions": [condition]}
         self._touch(job)
 

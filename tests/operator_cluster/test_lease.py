@@ -232,61 +232,69 @@ seconds = st.sampled_from([0.0, 0.1, 1.0, 3.0, 4.9, 5.1, 9.0, 10.1, 14.0, 15.1, 
 rates = st.floats(0.9, 1.1)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data(), rates, rates, st.integers(5, 25))
-def test_two_never_hold_it_at_once(
-    data: st.DataObject, rate: float, other_rate: float, steps: int
-) -> None:
-    server = Server()
-    processes = [server.process("a", rate, 1e5), server.process("b", other_rate)]
-    born = 0
+class TwoProcesses:
+    """Two processes with clocks of their own; what happens next is drawn."""
 
-    def alone() -> None:
-        assert not (processes[0].held() and processes[1].held())
+    def __init__(self, data: st.DataObject, rates: tuple[float, float]) -> None:
+        self.data, self.rates, self.born = data, rates, 0
+        self.server = Server()
+        self.processes = [
+            self.server.process("a", rates[0], 1e5),
+            self.server.process("b", rates[1]),
+        ]
 
-    def step(who: int) -> None:
-        nonlocal born
-        what = data.draw(st.sampled_from(["renew"] * 5 + ["release", "restart"]))
+    def check(self) -> None:
+        assert not (self.processes[0].held() and self.processes[1].held())
+
+    def step(self, who: int) -> None:
+        what = self.data.draw(st.sampled_from(["renew"] * 5 + ["release", "restart"]))
         if what == "renew":
-            processes[who].renew()
+            self.processes[who].renew()
         elif what == "release":
-            processes[who].release()
+            self.processes[who].release()
         else:
             # It was killed: who comes after it has another name, and knows nothing.
-            born += 1
-            processes[who] = server.process(f"{who}-{born}", (rate, other_rate)[who])
-        alone()
+            self.born += 1
+            self.processes[who] = self.server.process(f"{who}-{self.born}", self.rates[who])
+        self.check()
 
-    def travel_of(who: int) -> Call:
+    def travel_of(self, who: int) -> Call:
         def travel(effect: Callable[[], Any]) -> Any:
-            pause(1 - who)
-            fate = data.draw(st.sampled_from(["well"] * 6 + ["lost", "no answer"]))
+            self.pause(1 - who)
+            fate = self.data.draw(st.sampled_from(["well"] * 6 + ["lost", "no answer"]))
             if fate == "lost":
                 raise ApiError("lost on its way")
             result = effect()
-            alone()
-            pause(1 - who)
+            self.check()
+            self.pause(1 - who)
             if fate == "no answer":
                 raise ApiError("no answer")
             return result
 
         return travel
 
-    def pause(other: int) -> None:
+    def pause(self, other: int) -> None:
         """Let time pass, in which the other one may act as well."""
-        server.now += data.draw(seconds)
-        if data.draw(st.booleans()):
-            mine, server.travel = server.travel, lambda effect: effect()
-            step(other)
-            server.travel = mine
-            server.now += data.draw(seconds)
+        self.server.now += self.data.draw(seconds)
+        if self.data.draw(st.booleans()):
+            mine, self.server.travel = self.server.travel, lambda effect: effect()
+            self.step(other)
+            self.server.travel = mine
+            self.server.now += self.data.draw(seconds)
 
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), rates, rates, st.integers(5, 25))
+def test_two_never_hold_it_at_once(
+    data: st.DataObject, rate: float, other_rate: float, steps: int
+) -> None:
+    two = TwoProcesses(data, (rate, other_rate))
     for _ in range(steps):
         who = data.draw(st.integers(0, 1))
-        server.travel = travel_of(who)
-        step(who)
-        server.travel = lambda effect: effect()
-        server.now += data.draw(seconds)
+        two.server.travel = two.travel_of(who)
+        two.step(who)
+        two.server.travel = lambda effect: effect()
+        two.server.now += data.draw(seconds)
 
 
 def test_a_holder_stops_well_before_others_may_begin() -> None:

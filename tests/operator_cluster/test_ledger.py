@@ -166,6 +166,9 @@ def test_a_store_that_is_away_leaves_unknown_what_was_not_known(
     assert ledger.problems == {}
 
 
+FUSION = ALONE.replace("sft: {task: Judge, steps: 4}", "fusion: {steps: 4}")
+
+
 @pytest.mark.parametrize(
     ("key", "content"),
     [
@@ -181,7 +184,7 @@ def test_a_damaged_record_makes_only_its_resource_unknown(
     store: CountingStore, ledger: Ledger, key: str, content: bytes
 ) -> None:
     store.keys[key] = content
-    found = ledger.look(seen(manifests=ALONE), 0.0)
+    found = ledger.look(seen(manifests=FUSION), 0.0)
     assert found.unknown == {STAGE}
     assert f"s3://bucket/team/{key} is damaged" in ledger.problems[STAGE]
 
@@ -201,7 +204,9 @@ def test_steps_know_since_when_they_stand(store: CountingStore, ledger: Ledger) 
 
 def test_collected_samples_are_remembered(store: CountingStore, ledger: Ledger) -> None:
     store.keys["stages/alone/collected.json"] = b'{"identity": "i"}'
-    assert ledger.look(seen(manifests=ALONE), 0.0).collected == {STAGE: "i"}
+    assert ledger.look(seen(manifests=ALONE), 0.0).collected == {}
+    assert ledger.look(seen(manifests=FUSION), 20.0).collected == {}
+    assert ledger.look(seen(manifests=FUSION), 320.0).collected == {STAGE: "i"}
 
 
 def test_what_is_gone_is_forgotten(store: CountingStore, ledger: Ledger) -> None:
@@ -218,8 +223,8 @@ def test_two_thousand_stages_ask_the_store_no_more_than_they_must(
     stages = "\n---\n".join(ALONE.replace("alone", f"s{i}") for i in range(2000))
     world = seen(manifests=stages)
     ledger.look(world, 0.0)
-    # Completion, samples and progress of each stage; the dataset that all of them name, once.
-    assert len(store.asked) == 2000 * 3 + 1
+    # Completion and progress of each stage; the dataset that all of them name, once.
+    assert len(store.asked) == 2000 * 2 + 1
     store.asked.clear()
     for second in range(15, 300, 15):
         ledger.look(world, float(second))
