@@ -47,7 +47,6 @@ def test_a_pool_that_is_not_there_is_refused_with_those_that_are(player: Player)
 def test_what_is_waited_for_is_named(player: Player) -> None:
     player.apply_stage("after", model={"fromStage": "before"})
     player.apply_stage("unfed", dataset="nowhere")
-    player.apply("Evaluation", "held-out", {"model": {"fromStage": "after"}, "dataset": "clips"})
     place = f"s3://runs/main/{player.namespace}"
     assert blocked(player, "after", "WaitingForStage") == (
         f"TrainingStage/before is not finished in {place}; apply its manifest too"
@@ -55,6 +54,7 @@ def test_what_is_waited_for_is_named(player: Player) -> None:
     assert blocked(player, "unfed", "WaitingForDataset") == (
         f"Dataset/nowhere is not finished in {place}; apply its manifest too"
     )
+    player.apply("Evaluation", "held-out", {"model": {"fromStage": "after"}, "dataset": "clips"})
     assert blocked(player, "held-out", "WaitingForStage", "Evaluation") == (
         "TrainingStage/after has not finished yet"
     )
@@ -91,7 +91,7 @@ def test_a_quota_that_leaves_no_room_is_told(player: Player) -> None:
     player.api.create(quota)
     player.api.wait(
         "the quota holds",
-        lambda: player.api.get("v1", "ResourceQuota", "none", player.namespace)["status"]["hard"],
+        lambda: player.api.get("v1", "ResourceQuota", "none", player.namespace)["status"],
     )
     player.apply("RewardModel", "judge", {"model": {"uri": "s3://models/judge"}})
     player.apply_stage("judged", **JUDGED)

@@ -111,8 +111,8 @@ def test_a_pipelines_stages_run_in_order_and_kubectl_shows_how_far(
     shown = kubectl("get", "tpipe,tstage", "--namespace", player.namespace).stdout
     lines = [line.split() for line in shown.splitlines() if line]
     assert [line[:-1] for line in lines] == [
-        ["NAME", "READY", "REASON"],
-        ["trainingpipeline.assay.dev/recipe", "True", "Completed"],
+        ["NAME", "STAGE", "SUCCEEDED", "REASON"],
+        ["trainingpipeline.assay.dev/recipe", "2/2", "Completed"],
         ["NAME", "ATTEMPT", "STEP", "TOTAL", "REASON", "CHECKPOINT"],
         ["trainingstage.assay.dev/recipe-first", "1", "40", "40", "Completed"],
         ["trainingstage.assay.dev/recipe-second", "1", "40", "40", "Completed"],

@@ -5,7 +5,7 @@ from fault_injection import FaultInjector
 from operator_process import OperatorProcess
 from played_workloads import Player
 
-FAULTS, AT_ONCE, SEED = 60, 15, 1
+FAULTS, AT_ONCE, SEED = 40, 15, 1
 
 
 def test_no_fault_makes_two_attempts_at_once_or_loses_a_stage(

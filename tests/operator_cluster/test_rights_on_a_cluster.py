@@ -19,8 +19,8 @@ EVERYBODYS = ("selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrule
 MADE_AND_WATCHED = "pytorchjobs.kubeflow.org rayjobs.ray.io jobs.batch cronjobs.batch"
 DEFINITIONS = [f"{kind}.assay.dev" for kind in KINDS]
 RIGHTS = {
-    **{f"{kind}.assay.dev": {"list", "watch"} for kind in KINDS},
-    "trainingstages.assay.dev": {"list", "watch", "create", "update"},
+    **{f"{kind}.assay.dev": {"get", "list", "watch"} for kind in KINDS},
+    "trainingstages.assay.dev": {"get", "list", "watch", "create", "update"},
     **{f"{kind}.assay.dev/status": {"patch"} for kind in KINDS},
     **{f"{kind}.assay.dev/finalizers": {"update"} for kind in KINDS},
     **{kind: {"list", "watch", "create", "delete"} for kind in MADE_AND_WATCHED.split()},
