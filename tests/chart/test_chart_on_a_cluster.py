@@ -205,7 +205,7 @@ def test_a_namespaced_operator_may_work_in_its_namespaces_only(
         return allowed(control_plane, at, **what)
 
     assert may(team, "create", "kubeflow.org", "pytorchjobs")
-    assert may(team, "patch", "assay.dev", "trainingstages")
+    assert may(team, "update", "assay.dev", "trainingstages")
     assert not may(other, "list", "assay.dev", "trainingstages")
     assert not may(other, "create", "kubeflow.org", "pytorchjobs")
     for at in (team, other, NAMESPACE):
