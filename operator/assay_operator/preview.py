@@ -4,26 +4,22 @@ What only a finished input can tell, its digest, stays unset: nothing is made up
 stage makes is the address at which it will lie.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
-from assay_api import (
-    Dataset,
-    Evaluation,
-    ResolvedDatasetJob,
-    ResolvedEvaluationJob,
-    ResolvedModel,
-    ResolvedStageJob,
-    RewardModel,
-    TrainingStage,
-)
-from assay_api.base import ModelRef, ModelSource
-from assay_api.layout import ResourceId
+from assay_api import Completion, Dataset, Evaluation, RewardModel, TrainingStage
 from assay_api.manifests import Resource
 from assay_api.references import identify, references_of
-from assay_api.resolved import ResolvedJudge
 from assay_operator.children.owner import judge_url
 from assay_operator.decision import Role, Workload
-from assay_operator.observed import ServeOrders
+from assay_operator.observed import Attempt, Finished, Observed
+from assay_operator.policies.identity import current_digest
+from assay_operator.workloads import (
+    dataset_workload,
+    evaluation_workload,
+    serve_workload,
+    stage_workload,
+)
 
 MODEL_FOLDER = "model"
 """Where in a stage's folder its result lies."""
@@ -37,97 +33,46 @@ def preview(resource: Resource, resources: Sequence[Resource], store: str) -> tu
         resources: all resources, for the reward models that stages ask.
         store: URL of the installation's store; the resource's namespace lies in it.
     """
-    root = f"{store.rstrip('/')}/{resource.metadata.namespace}"
-    owner = identify(resource)
+    observed = _with_all_inputs(resource, resources, store)
     match resource:
         case Dataset():
-            made = ResolvedDatasetJob(dataset=resource, output=_url(root, owner))
-            return (Workload(owner, 1, Role.DATASET, made),)
+            return (dataset_workload(resource, observed),)
         case TrainingStage():
-            return _stage(resource, root, {identify(r): r for r in resources})
+            return _stage_workloads(resource, observed)
         case Evaluation():
-            model = _model(resource.spec.model, root)
-            assert model is not None, "an evaluated model has an address"
-            evaluated = ResolvedEvaluationJob(
-                evaluation=resource,
-                model=model,
-                dataset=_dataset(resource.spec.dataset, root),
-                output=_url(root, owner),
-            )
-            return (Workload(owner, 1, Role.EVALUATE, evaluated),)
+            return (evaluation_workload(resource, observed),)
         case RewardModel() if resource.spec.model is not None:
-            return (_serve(resource, resource.spec.model, root),)
+            return (serve_workload(resource, observed),)
         case _:
             return ()
 
 
-def _stage(
-    stage: TrainingStage, root: str, resources: Mapping[ResourceId, Resource]
-) -> tuple[Workload, ...]:
-    owner, namespace = identify(stage), stage.metadata.namespace
-    targets = dict.fromkeys(reference.target for reference in references_of(stage))
-    judges = [resources[target] for target in targets if target.kind == "RewardModel"]
-    roles = (Role.COLLECT, Role.TRAIN) if stage.spec.fusion is not None else (Role.TRAIN,)
-    return tuple(
-        Workload(
-            owner,
-            attempt,
-            role,
-            ResolvedStageJob(
-                stage=stage,
-                attempt=attempt,
-                model=_model(stage.spec.model, root),
-                dataset=_dataset(stage.spec.dataset, root),
-                judges=tuple(_judge(j, namespace) for j in judges if isinstance(j, RewardModel)),
-                output=_url(root, owner),
-            ),
-        )
-        for attempt, role in enumerate(roles, start=1)
+def _stage_workloads(stage: TrainingStage, observed: Observed) -> tuple[Workload, ...]:
+    first = stage_workload(stage, observed)
+    if first.role is not Role.COLLECT:
+        return (first,)
+    collected = {first.owner: current_digest(stage, observed)}
+    after = replace(observed, collected=collected, last_attempt={first.owner: first.attempt})
+    return first, stage_workload(stage, after)
+
+
+def _with_all_inputs(resource: Resource, resources: Sequence[Resource], store: str) -> Observed:
+    """Return the world in which everything that a resource refers to is there."""
+    namespace = resource.metadata.namespace
+    targets = {reference.target for reference in references_of(resource)}
+    judges = {target for target in targets if target.kind == "RewardModel"}
+    served = {judge: Attempt(1, 0.0, url=judge_url(judge.name, namespace)) for judge in judges}
+    results = {"TrainingStage": MODEL_FOLDER}
+    return Observed(
+        store_url=f"{store.rstrip('/')}/{namespace}",
+        now_seconds=0.0,
+        resources={identify(found): found for found in resources},
+        finished={
+            target: Finished(
+                Completion(spec_digest="", digest="", result=results.get(target.kind, "."))
+            )
+            for target in targets - judges
+        },
+        attempts={judge: (attempt,) for judge, attempt in served.items()},
+        on_cluster=True,
     )
-
-
-def _judge(judge: RewardModel, namespace: str) -> ResolvedJudge:
-    spec, name = judge.spec, judge.metadata.name
-    return ResolvedJudge(
-        name=name,
-        url=spec.endpoint.url if spec.endpoint else judge_url(name, namespace),
-        model=spec.endpoint.model if spec.endpoint else name,
-        num_frames=spec.num_frames,
-        concurrency=spec.concurrency,
-        timeout_seconds=spec.timeout_seconds,
-        retries=spec.retries,
-    )
-
-
-def _serve(judge: RewardModel, model: ModelRef, root: str) -> Workload:
-    spec, owner = judge.spec, identify(judge)
-    served = _model(model, root)
-    assert served is not None, "a served model has an address"
-    orders = ServeOrders(
-        name=owner.name,
-        model=served.uri,
-        num_frames=spec.num_frames,
-        max_model_length_tokens=spec.max_model_length_tokens,
-        precision=spec.precision,
-        port=spec.port,
-        start_timeout_seconds=spec.start_timeout_seconds,
-        pool=spec.pool,
-    )
-    return Workload(owner, 1, Role.SERVE, orders)
-
-
-def _model(source: ModelSource | ModelRef, root: str) -> ResolvedModel | None:
-    if source.uri is not None:
-        return ResolvedModel(uri=source.uri)
-    if source.from_stage is None:
-        return None
-    stage = ResourceId("TrainingStage", source.from_stage)
-    return ResolvedModel(uri=f"{_url(root, stage)}/{MODEL_FOLDER}")
-
-
-def _dataset(name: str, root: str) -> str:
-    return _url(root, ResourceId("Dataset", name))
-
-
-def _url(root: str, resource: ResourceId) -> str:
-    return f"{root}/{resource.folder}"

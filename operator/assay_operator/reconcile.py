@@ -9,9 +9,6 @@ from dataclasses import replace
 from assay_api import (
     Dataset,
     Evaluation,
-    ResolvedDatasetJob,
-    ResolvedEvaluationJob,
-    ResolvedStageJob,
     RewardModel,
     TrainingPipeline,
     TrainingStage,
@@ -20,21 +17,18 @@ from assay_api.base import Status
 from assay_api.manifests import Resource
 from assay_api.references import identify, pipeline_stage_id
 from assay_operator.conditions import Reason, State, Verdict, verdict_of
-from assay_operator.decision import Decision, Role, Workload
-from assay_operator.observed import Observed, ServeOrders
+from assay_operator.decision import Decision, Workload
+from assay_operator.observed import Observed
 from assay_operator.pipelines import expand
 from assay_operator.plan import Plan, failed, keep_schedule, retrying, run_to_end
 from assay_operator.policies.attempts import pause_seconds
-from assay_operator.policies.collection import must_collect
 from assay_operator.policies.completion import failure_of
-from assay_operator.policies.dependencies import resolve_model, waiting_for_inputs
+from assay_operator.policies.dependencies import waiting_for_inputs
 from assay_operator.policies.gates import closed_gate
 from assay_operator.policies.serving import (
     has_unfinished_consumer,
     is_needed,
     judge_url,
-    judges_of,
-    resolve_judge,
     waiting_for_judges,
 )
 from assay_operator.statuses import (
@@ -43,6 +37,12 @@ from assay_operator.statuses import (
     pipeline_status,
     reward_model_status,
     stage_status,
+)
+from assay_operator.workloads import (
+    dataset_workload,
+    evaluation_workload,
+    serve_workload,
+    stage_workload,
 )
 
 
@@ -63,11 +63,9 @@ def reconcile(resource: Resource, observed: Observed) -> Decision:
 
 def reconcile_dataset(dataset: Dataset, observed: Observed) -> Decision:
     """Return what to do about a dataset: it needs nothing, and is made once."""
-    owner = identify(dataset)
 
     def workload() -> Workload:
-        orders = ResolvedDatasetJob(dataset=dataset, output=observed.url(owner))
-        return Workload(owner, observed.next_attempt(owner), Role.DATASET, orders)
+        return dataset_workload(dataset, observed)
 
     plan = run_to_end(dataset, observed, blocked=lambda: None, workload=workload)
     return _decision(plan, dataset_status(dataset, plan.verdict, observed))
@@ -84,31 +82,16 @@ def reconcile_stage(stage: TrainingStage, observed: Observed) -> Decision:
         )
 
     plan = run_to_end(
-        stage, observed, blocked=blocked, workload=lambda: _stage_workload(stage, observed)
+        stage, observed, blocked=blocked, workload=lambda: stage_workload(stage, observed)
     )
     return _decision(plan, stage_status(stage, plan.verdict, observed))
-
-
-def _stage_workload(stage: TrainingStage, observed: Observed) -> Workload:
-    owner = identify(stage)
-    attempt = observed.next_attempt(owner)
-    orders = ResolvedStageJob(
-        stage=stage,
-        attempt=attempt,
-        model=resolve_model(stage.spec.model, observed),
-        dataset=observed.dataset_url(stage.spec.dataset),
-        judges=tuple(resolve_judge(judge, observed) for judge in judges_of(stage)),
-        output=observed.url(owner),
-    )
-    role = Role.COLLECT if must_collect(stage, observed) else Role.TRAIN
-    return Workload(owner, attempt, role, orders)
 
 
 def reconcile_evaluation(evaluation: Evaluation, observed: Observed) -> Decision:
     """Return what to do about an evaluation: it needs its model and its dataset."""
 
     def workload() -> Workload:
-        return _evaluation_workload(evaluation, observed)
+        return evaluation_workload(evaluation, observed)
 
     if observed.on_cluster and evaluation.spec.schedule is not None:
         plan = keep_schedule(evaluation, observed, workload)
@@ -120,19 +103,6 @@ def reconcile_evaluation(evaluation: Evaluation, observed: Observed) -> Decision
         workload=workload,
     )
     return _decision(plan, evaluation_status(evaluation, plan.verdict, observed))
-
-
-def _evaluation_workload(evaluation: Evaluation, observed: Observed) -> Workload:
-    owner = identify(evaluation)
-    model = resolve_model(evaluation.spec.model, observed)
-    assert model is not None, "an evaluated model has an address"
-    orders = ResolvedEvaluationJob(
-        evaluation=evaluation,
-        model=model,
-        dataset=observed.dataset_url(evaluation.spec.dataset),
-        output=observed.url(owner),
-    )
-    return Workload(owner, observed.next_attempt(owner), Role.EVALUATE, orders)
 
 
 def reconcile_reward_model(judge: RewardModel, observed: Observed) -> Decision:
@@ -166,7 +136,7 @@ def _plan_serving(judge: RewardModel, observed: Observed) -> Plan:
     # Running: ready, starting, or late. A cluster's server is brought up to date as well.
     if live:
         plan = _plan_live_server(judge, observed)
-        kept = (_serve_workload(judge, observed),) if observed.on_cluster else ()
+        kept = (serve_workload(judge, observed),) if observed.on_cluster else ()
         return replace(plan, apply=kept)
 
     # Died a moment ago.
@@ -174,7 +144,7 @@ def _plan_serving(judge: RewardModel, observed: Observed) -> Plan:
         return retrying(failure, pause)
 
     # Due.
-    started = _serve_workload(judge, observed)
+    started = serve_workload(judge, observed)
     verdict = Verdict(State.PENDING, Reason.DUE, f"attempt {started.attempt} is due")
     return Plan(verdict, apply=(started,))
 
@@ -198,24 +168,6 @@ def _plan_live_server(judge: RewardModel, observed: Observed) -> Plan:
     starting = Verdict(State.RUNNING, Reason.STARTING, f"attempt {attempt.number} is not ready yet")
     late = attempt.is_late(observed.now_seconds)
     return Plan(starting, delete=(owner,) if late else (), requeue_after=1.0)
-
-
-def _serve_workload(judge: RewardModel, observed: Observed) -> Workload:
-    spec, owner = judge.spec, identify(judge)
-    assert spec.model is not None, "an endpoint is not served"
-    model = resolve_model(spec.model, observed)
-    assert model is not None, "a served model has an address"
-    orders = ServeOrders(
-        name=owner.name,
-        model=model.uri,
-        num_frames=spec.num_frames,
-        max_model_length_tokens=spec.max_model_length_tokens,
-        precision=spec.precision,
-        port=spec.port,
-        start_timeout_seconds=spec.start_timeout_seconds,
-        pool=spec.pool,
-    )
-    return Workload(owner, observed.next_attempt(owner), Role.SERVE, orders)
 
 
 def reconcile_pipeline(pipeline: TrainingPipeline, observed: Observed) -> Decision:

@@ -54,7 +54,9 @@ def resolve_model(source: ModelSource | ModelRef, observed: Observed) -> Resolve
         return None
     stage = ResourceId("TrainingStage", source.from_stage)
     completion = observed.finished[stage].completion
-    return ResolvedModel(uri=observed.url(stage, completion.result), digest=completion.digest)
+    return ResolvedModel(
+        uri=observed.url(stage, completion.result), digest=completion.digest or None
+    )
 
 
 def dataset_digest(name: str, observed: Observed) -> str:

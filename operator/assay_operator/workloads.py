@@ -1,0 +1,76 @@
+"""The workload of each kind of resource: its orders, with every reference replaced. Pure.
+
+What a resource refers to must be finished, and the judges that it asks must answer.
+"""
+
+from assay_api import (
+    Dataset,
+    Evaluation,
+    ResolvedDatasetJob,
+    ResolvedEvaluationJob,
+    ResolvedStageJob,
+    RewardModel,
+    TrainingStage,
+)
+from assay_api.references import identify
+from assay_operator.decision import Role, Workload
+from assay_operator.observed import Observed, ServeOrders
+from assay_operator.policies.collection import must_collect
+from assay_operator.policies.dependencies import resolve_model
+from assay_operator.policies.serving import judges_of, resolve_judge
+
+
+def dataset_workload(dataset: Dataset, observed: Observed) -> Workload:
+    """Return what makes a dataset."""
+    owner = identify(dataset)
+    orders = ResolvedDatasetJob(dataset=dataset, output=observed.url(owner))
+    return Workload(owner, observed.next_attempt(owner), Role.DATASET, orders)
+
+
+def stage_workload(stage: TrainingStage, observed: Observed) -> Workload:
+    """Return what trains a stage, or collects what a fusion stage learns from."""
+    owner = identify(stage)
+    attempt = observed.next_attempt(owner)
+    orders = ResolvedStageJob(
+        stage=stage,
+        attempt=attempt,
+        model=resolve_model(stage.spec.model, observed),
+        dataset=observed.dataset_url(stage.spec.dataset),
+        judges=tuple(resolve_judge(judge, observed) for judge in judges_of(stage)),
+        output=observed.url(owner),
+    )
+    role = Role.COLLECT if must_collect(stage, observed) else Role.TRAIN
+    return Workload(owner, attempt, role, orders)
+
+
+def evaluation_workload(evaluation: Evaluation, observed: Observed) -> Workload:
+    """Return what evaluates a model, once or by a schedule."""
+    owner = identify(evaluation)
+    model = resolve_model(evaluation.spec.model, observed)
+    assert model is not None, "an evaluated model has an address"
+    orders = ResolvedEvaluationJob(
+        evaluation=evaluation,
+        model=model,
+        dataset=observed.dataset_url(evaluation.spec.dataset),
+        output=observed.url(owner),
+    )
+    return Workload(owner, observed.next_attempt(owner), Role.EVALUATE, orders)
+
+
+def serve_workload(judge: RewardModel, observed: Observed) -> Workload:
+    """Return what serves a reward model that is not somebody else's."""
+    spec, owner = judge.spec, identify(judge)
+    assert spec.model is not None, "an endpoint is not served"
+    model = resolve_model(spec.model, observed)
+    assert model is not None, "a served model has an address"
+    orders = ServeOrders(
+        name=owner.name,
+        model=model.uri,
+        num_frames=spec.num_frames,
+        max_model_length_tokens=spec.max_model_length_tokens,
+        precision=spec.precision,
+        port=spec.port,
+        start_timeout_seconds=spec.start_timeout_seconds,
+        pool=spec.pool,
+    )
+    return Workload(owner, observed.next_attempt(owner), Role.SERVE, orders)
