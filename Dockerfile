@@ -51,6 +51,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 COPY operator operator
 COPY trainer trainer
 COPY data data
+COPY manifests/platforms manifests/platforms
 RUN sh /opt/tools/bin/install.sh project
 
 FROM python AS operator
@@ -67,6 +68,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 COPY operator operator
 COPY trainer trainer
 COPY data data
+COPY manifests/platforms manifests/platforms
 RUN sh /opt/tools/bin/install.sh project
 
 FROM python AS data
@@ -83,6 +85,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 COPY operator operator
 COPY trainer trainer
 COPY data data
+COPY manifests/platforms manifests/platforms
 RUN sh /opt/tools/bin/install.sh project
 
 # A compiler and Python's headers: Triton and DeepSpeed build kernels when they first need them.
