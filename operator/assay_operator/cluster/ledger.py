@@ -19,7 +19,7 @@ from assay_operator.records import Readable, read_collected, read_completion, re
 
 ASK_STARTED_SECONDS = 10.0
 """How often the store is asked about what has been started."""
-ASK_EACH_SECONDS = 0.045
+ASK_EACH_SECONDS = 0.03
 """Where that would be too often: time for each of all that have been started."""
 ASK_AT_ONCE = 50
 """Questions of one look besides those that cannot wait, or a third of what has been started."""
