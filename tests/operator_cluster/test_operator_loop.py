@@ -204,6 +204,9 @@ class Looks:
     def __init__(self, stop: threading.Event, ends: list[float | ApiError]) -> None:
         self.stop, self.ends = stop, ends
 
+    def knows(self, poked: object) -> bool:
+        return False
+
     def tick(self) -> float:
         end = self.ends.pop(0)
         if not self.ends:
@@ -227,6 +230,24 @@ def test_the_loop_outlives_an_api_server_that_is_away(caplog: pytest.LogCaptureF
     # Two looks reached the server; the one that did not is no sign of life.
     assert len(alive) == 2
     assert "the API server does not answer: refused" in caplog.text
+
+
+class Pauses(Wake):
+    """Waits for nothing, and notes for how long it was to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+def test_an_api_server_that_is_away_is_not_asked_without_a_pause() -> None:
+    stop, wake = threading.Event(), Pauses()
+    looks = Looks(stop, [ApiError("refused"), ApiError("refused"), 7.0])
+    run(looks, wake, stop, lambda: None)  # type: ignore[arg-type]
+    assert wake.seconds == [0.0, 2.0, 2.0]
 
 
 def test_a_poke_wakes_and_is_used_up() -> None:

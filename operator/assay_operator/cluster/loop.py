@@ -107,9 +107,10 @@ class Operator:
         Raises:
             ApiError: the API server does not answer.
         """
+        started = perf_counter()
         worlds = look(self._api, self._parser, self._namespaces)
         self._worlds = {seen.namespace: seen for seen in worlds}
-        return self._tend_to_all()
+        return self._tend_to_all(started)
 
     def glance(self, poked: Iterable[Poked]) -> float:
         """Look at some resources only, and act on all; return the seconds until the next look.
@@ -121,20 +122,20 @@ class Operator:
         Raises:
             ApiError: the API server does not answer.
         """
+        started = perf_counter()
         # What was written by ourselves is another now, whether or not its event has come.
         for namespace, id_ in sorted(self._written.union(poked)):
             seen = self._worlds.get(namespace)
             if seen is not None:
                 self._worlds[namespace] = look_again(self._api, self._parser, seen, id_)
-        return self._tend_to_all()
+        return self._tend_to_all(started)
 
     def knows(self, poked: Iterable[Poked]) -> bool:
         """Tell whether a glance is enough: the namespaces are known, and it is about few."""
         asked = self._written.union(poked)
         return len(asked) <= MOST_GLANCES and all(name in self._worlds for name, _ in asked)
 
-    def _tend_to_all(self) -> float:
-        started = perf_counter()
+    def _tend_to_all(self, started: float) -> float:
         self._written = set()
         worlds = list(self._worlds.values())
         due = [self._guard(partial(self._tend, seen), seen.namespace) for seen in worlds]
@@ -230,6 +231,7 @@ def run(operator: Operator, wake: Wake, stop: threading.Event, alive: Callable[[
                 looked = started
                 pause = operator.tick()
             alive()
+            pause = min(pause, max(0.0, looked + REPAIR_SECONDS - perf_counter()))
         except ApiError as error:
             logger.error("the API server does not answer: %s", error)
             pause, looked = 2.0, float("-inf")
@@ -237,7 +239,6 @@ def run(operator: Operator, wake: Wake, stop: threading.Event, alive: Callable[[
             # A defect of ours. Without a look that succeeds, the process is soon started anew.
             logger.exception("the look failed")
             pause, looked = REPAIR_SECONDS, float("-inf")
-        pause = min(pause, max(0.0, looked + REPAIR_SECONDS - perf_counter()))
         # However much happens, a part of the time is somebody else's.
         if stop.wait(min((perf_counter() - started) / 2, REPAIR_SECONDS)):
             return
