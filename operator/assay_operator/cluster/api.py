@@ -116,9 +116,7 @@ class KubernetesApi:
 
     def create(self, manifest: Manifest) -> None:
         """Create an object, unknown fields refused."""
-        kind = BY_NAME.get((manifest["apiVersion"], manifest["kind"])) or Kind(
-            manifest["apiVersion"], manifest["kind"], f"{manifest['kind'].lower()}s"
-        )
+        kind = BY_NAME[manifest["apiVersion"], manifest["kind"]]
         query = {"fieldManager": "assay", "fieldValidation": "Strict"}
         self._call("POST", kind.path(manifest["metadata"]["namespace"]), query, manifest)
 

@@ -62,5 +62,5 @@ CUSTOM_RESOURCE_DEFINITION = Kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"
 )
 
-BY_NAME = {(k.api_version, k.kind): k for k in (*RESOURCES, *WORKLOADS, *COMPANIONS)}
+BY_NAME = {(k.api_version, k.kind): k for k in (*RESOURCES, *WORKLOADS, *COMPANIONS, EVENT, LEASE)}
 """Kinds of manifests that are created."""

@@ -1,7 +1,6 @@
 """One look at the API server: everything that Assay has there, by namespace."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -99,42 +98,41 @@ def look_again(api: Api, parser: Parser, seen: Seen, id_: ResourceId) -> Seen:
     if kind is None:
         return seen
     selector = f"{LABEL_KIND}={id_.kind},{LABEL_NAME}={id_.name},{CHILD_SELECTOR}"
-    raw, resources, invalid = dict(seen.raw), dict(seen.resources), dict(seen.invalid)
-    for known in (raw, resources, invalid):
-        known.pop(id_, None)
     try:
-        found = api.get(kind, seen.namespace, id_.name)
+        # As lists give them.
+        found = {
+            **api.get(kind, seen.namespace, id_.name),
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+        }
+        own = [(slim(found), parser.parse(found))]
     except Gone:
-        found = None
-    if found is not None:
-        found = {**found, "apiVersion": kind.api_version, "kind": kind.kind}
-        _sort_in(raw, resources, invalid, slim(found), parser.parse(found))
-    objects = [
-        [
-            slim(m)
-            for k in kinds
-            for m in api.items(k, seen.namespace, selector, kinds is COMPANIONS)
-        ]
-        for kinds in (WORKLOADS, (POD,), COMPANIONS)
-    ]
-    workloads, pods, companions = objects
-    own = (id_,)
-    return replace(
-        seen,
-        raw=raw,
-        resources=resources,
-        invalid=invalid,
-        children=_with(seen.children, own, children_by_owner(workloads, pods)),
-        companions=_with(seen.companions, own, by_owner(companions)),
-        strays=_with(seen.strays, own, by_owner(stray_pods(workloads, pods))),
+        own = []
+    namespaces = (seen.namespace,)
+    again = _seen(
+        seen.namespace,
+        own,
+        (
+            [slim(m) for m in _all(api, WORKLOADS, namespaces, selector)],
+            [slim(m) for m in _all(api, (POD,), namespaces, selector)],
+            [slim(m) for m in _all(api, COMPANIONS, namespaces, selector, True)],
+        ),
+    )
+    return Seen(
+        namespace=seen.namespace,
+        raw=_with(id_, seen.raw, again.raw),
+        resources=_with(id_, seen.resources, again.resources),
+        invalid=_with(id_, seen.invalid, again.invalid),
+        children=_with(id_, seen.children, again.children),
+        companions=_with(id_, seen.companions, again.companions),
+        strays=_with(id_, seen.strays, again.strays),
     )
 
 
 def _with(
-    before: Mapping[ResourceId, Found], own: Iterable[ResourceId], now: Mapping[ResourceId, Found]
+    id_: ResourceId, before: Mapping[ResourceId, Found], now: Mapping[ResourceId, Found]
 ) -> Mapping[ResourceId, Found]:
-    kept = {id_: found for id_, found in before.items() if id_ not in own}
-    return {**kept, **now}
+    return {**{known: found for known, found in before.items() if known != id_}, **now}
 
 
 def _all(
@@ -200,7 +198,15 @@ def _seen(
     resources: dict[ResourceId, Resource] = {}
     invalid: dict[ResourceId, str] = {}
     for manifest, parsed in raw:
-        _sort_in(by_id, resources, invalid, manifest, parsed)
+        if manifest["metadata"].get("deletionTimestamp"):
+            # On its way out: its children follow it, and it gets no new ones.
+            continue
+        id_ = ResourceId(manifest["kind"], manifest["metadata"]["name"])
+        by_id[id_] = manifest
+        if isinstance(parsed, str):
+            invalid[id_] = parsed
+        else:
+            resources[id_] = parsed
     return Seen(
         namespace=namespace,
         raw=by_id,
@@ -210,22 +216,3 @@ def _seen(
         companions=by_owner(companions),
         strays=by_owner(stray_pods(children, pods)),
     )
-
-
-def _sort_in(
-    by_id: dict[ResourceId, Manifest],
-    resources: dict[ResourceId, Resource],
-    invalid: dict[ResourceId, str],
-    manifest: Manifest,
-    parsed: Resource | str,
-) -> None:
-    """Add a resource to those that are valid, or to the others."""
-    if manifest["metadata"].get("deletionTimestamp"):
-        # On its way out: its children follow it, and it gets no new ones.
-        return
-    id_ = ResourceId(manifest["kind"], manifest["metadata"]["name"])
-    by_id[id_] = manifest
-    if isinstance(parsed, str):
-        invalid[id_] = parsed
-    else:
-        resources[id_] = parsed

@@ -132,18 +132,16 @@ def children_by_owner(
     workloads: Iterable[Manifest], pods: Sequence[Manifest]
 ) -> dict[ResourceId, tuple[Child, ...]]:
     """Return the workloads of one namespace with their pods, by whom they work for."""
-    pods_of: dict[tuple[ResourceId, str], list[Manifest]] = {}
+    pods_of: dict[tuple[ResourceId, int], list[Manifest]] = {}
     for pod in pods:
         owner = owner_of(pod)
         if owner is not None:
-            attempt = pod["metadata"]["labels"].get(LABEL_ATTEMPT, "")
-            pods_of.setdefault((owner, attempt), []).append(pod)
+            pods_of.setdefault((owner, attempt_of(pod)), []).append(pod)
     found: dict[ResourceId, list[Child]] = {}
     for workload in workloads:
         owner = owner_of(workload)
         if owner is not None:
-            attempt = workload["metadata"]["labels"].get(LABEL_ATTEMPT, "")
-            own = tuple(pods_of.get((owner, attempt), ()))
+            own = tuple(pods_of.get((owner, attempt_of(workload)), ()))
             found.setdefault(owner, []).append(Child(workload, own))
     return {
         owner: tuple(sorted(children, key=lambda child: (child.attempt, child.created_seconds)))

@@ -22,7 +22,7 @@ def next_status(status: Status, raw: Mapping[str, Any], now_seconds: float) -> d
     """
     new = _instead(status.model_dump(mode="json", by_alias=True), raw)
     before = {c["type"]: c for c in raw.get("conditions") or ()}
-    now = datetime.fromtimestamp(now_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = _timestamp(now_seconds)
     for condition in new["conditions"]:
         old = before.get(condition["type"], {})
         same = old.get("status") == condition["status"]
@@ -63,6 +63,10 @@ def new_failures(new: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
     return [str(record["failure"]) for record in records if record.get("failure")]
 
 
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _verdict(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     conditions = status.get("conditions") or ()
     return sorted((c["type"], c["status"], c["reason"]) for c in conditions)
@@ -96,7 +100,7 @@ def event(
     bad = any(
         c["status"] == "True" for c in status["conditions"] if c["type"] in ("Blocked", "Failed")
     )
-    at = datetime.fromtimestamp(now_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = _timestamp(now_seconds)
     attempt = status.get("attempt", 0)
     moment = int(now_seconds)
     return {

@@ -16,7 +16,6 @@ Manifest = Mapping[str, Any]
 _SIGKILL, _SIGTERM = 128 + 9, 128 + 15
 _EVICTED = {"Evicted", "Preempting", "NodeShutdown", "Terminated", "Shutdown", "NodeLost"}
 """`status.reason` of pods that their node, or the scheduler, sent away."""
-_RAY_JOB_OVER = {"Complete", "Failed", "ValidationFailed"}
 
 
 @dataclass(frozen=True, slots=True)
