@@ -32,7 +32,7 @@ def load_platform(path: str | None) -> Platform:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"--pools {file}: cannot be read: {error}") from error
+        raise InvalidInput(f"platform file {file}: cannot be read: {error}") from error
     return parse_platform(text, str(file))
 
 
