@@ -8,6 +8,7 @@ import functools
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,9 @@ from go_programs import ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHE
 from object_server import free_port
 
 SERVICES = "10.96.0.0/16"
+KUBERNETES_SERVICE = "10.96.0.1"
+"""The API server, as pods reach it: the first address of all services."""
+LOOPBACK = "127.0.0.1"
 # Never dialled: the server wants one that is not loopback.
 ADVERTISED = "198.51.100.1"
 TOKEN_SECONDS = 6 * 3600
@@ -28,17 +32,19 @@ TOKEN_SECONDS = 6 * 3600
 class ControlPlane:
     """A context: it starts in a few seconds, and everything is gone at the end."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, address: str = LOOPBACK) -> None:
         """Choose ports and make the certificates.
 
         Args:
             folder: for certificates, data and logs; a temporary one that goes at the end if none
                 is given.
+            address: where the API server listens; pods of a real node don't reach loopback.
         """
         self._temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="control-plane-"))
         self.authority = Authority(self.folder / "certificates")
-        self.server = f"https://127.0.0.1:{free_port()}"
+        self._address = address
+        self.server = f"https://{address}:{free_port()}"
         self.admin = self._client("admin", ["system:masters"])
         """The client of a user who may do everything."""
         self.kubeconfig = write_kubeconfig(self.folder / "admin.kubeconfig", self.admin)
@@ -126,6 +132,13 @@ class ControlPlane:
         path = self.folder / f"{namespace}-{service_account}.kubeconfig"
         return write_kubeconfig(path, self.client_of(service_account, namespace), namespace)
 
+    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> str:
+        """Return the path of a kubeconfig of one of the cluster's own users."""
+        name = user.rpartition(":")[2]
+        pair = self.authority.issue(name, user, groups)
+        client = ClusterApi(self.server, self.authority.certificate, certificate=pair)
+        return str(write_kubeconfig(self.folder / f"{name}.kubeconfig", client))
+
     def apply_crds(self, manifests: list[Object]) -> None:
         """Apply CustomResourceDefinitions, and return when their resources are served."""
         for manifest in manifests:
@@ -169,12 +182,12 @@ class ControlPlane:
         self._run("etcd", built(ETCD), flags)
 
     def _start_server(self) -> None:
-        hosts = ["127.0.0.1", "localhost", "kubernetes.default.svc"]
+        hosts = [self._address, KUBERNETES_SERVICE, "localhost", "kubernetes.default.svc"]
         certificate, key = self.authority.issue("server", "kube-apiserver", hosts=hosts)
         self._token_key = new_key(self.folder / "tokens.key")
         flags = {
             "etcd-servers": self._etcd,
-            "bind-address": "127.0.0.1",
+            "bind-address": self._address,
             "secure-port": self.server.rpartition(":")[2],
             "tls-cert-file": str(certificate),
             "tls-private-key-file": str(key),
@@ -184,13 +197,24 @@ class ControlPlane:
             "service-account-key-file": str(self._token_key),
             "service-account-signing-key-file": str(self._token_key),
             "service-cluster-ip-range": SERVICES,
-            "advertise-address": ADVERTISED,
-            "endpoint-reconciler-type": "none",
             "allow-privileged": "true",
             "profiling": "false",
+            **self._flags_of_address(),
         }
         self._server = self._run("kube-apiserver", built(KUBE_APISERVER), flags)
         self._server.ready(self._is_ready)
+
+    def _flags_of_address(self) -> dict[str, str]:
+        if self._address == LOOPBACK:
+            return {"advertise-address": ADVERTISED, "endpoint-reconciler-type": "none"}
+        certificate, key = self.authority.issue("kubelet-client", "admin", ["system:masters"])
+        return {
+            "advertise-address": self._address,
+            "kubelet-certificate-authority": str(self.authority.certificate),
+            "kubelet-client-certificate": str(certificate),
+            "kubelet-client-key": str(key),
+            "kubelet-preferred-address-types": "InternalIP",
+        }
 
     def _start_controllers(self) -> None:
         flags = {
@@ -199,7 +223,7 @@ class ControlPlane:
             "profiling": "false",
         }
         manager = {
-            "kubeconfig": self._kubeconfig_for("system:kube-controller-manager"),
+            "kubeconfig": self.kubeconfig_for("system:kube-controller-manager"),
             "secure-port": str(free_port()),
             "use-service-account-credentials": "true",
             "service-account-private-key-file": str(self._token_key),
@@ -209,17 +233,11 @@ class ControlPlane:
             "kube-api-burst": "1000",
         }
         scheduler = {
-            "kubeconfig": self._kubeconfig_for("system:kube-scheduler"),
+            "kubeconfig": self.kubeconfig_for("system:kube-scheduler"),
             "secure-port": str(free_port()),
         }
         self._run("kube-controller-manager", built(KUBE_CONTROLLER_MANAGER), flags | manager)
         self._run("kube-scheduler", built(KUBE_SCHEDULER), flags | scheduler)
-
-    def _kubeconfig_for(self, user: str) -> str:
-        name = user.rpartition(":")[2]
-        pair = self.authority.issue(name, user)
-        client = ClusterApi(self.server, self.authority.certificate, certificate=pair)
-        return str(write_kubeconfig(self.folder / f"{name}.kubeconfig", client))
 
     def _is_ready(self) -> bool:
         try:

@@ -65,6 +65,8 @@ KUBE_APISERVER = of_kubernetes("kube-apiserver")
 KUBECTL = of_kubernetes("kubectl")
 KUBE_CONTROLLER_MANAGER = of_kubernetes("kube-controller-manager")
 KUBE_SCHEDULER = of_kubernetes("kube-scheduler")
+KUBELET = of_kubernetes("kubelet")
+KUBE_PROXY = of_kubernetes("kube-proxy")
 TRAINING_OPERATOR = GoProgram(
     "training-operator",
     "github.com/kubeflow/training-operator/cmd/training-operator.v1",
@@ -83,9 +85,23 @@ HELM_UNITTEST = GoProgram(
 # MinIO's last commit: its releases are not versions of its module. It is not maintained any more.
 MINIO = GoProgram("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
 VERSITYGW = GoProgram("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.7.0")
+CONTAINERD, CONTAINERD_SHIM, CTR = (
+    GoProgram(name, f"github.com/containerd/containerd/v2/cmd/{name}", "v2.2.7")
+    for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+)
+PAUSE = GoProgram("pause", "assay.invalid/pause", "v1", module="pause")
+"""Our own: what the smallest containers run."""
+COREDNS = GoProgram("coredns", "github.com/coredns/coredns", "v1.14.7")
+CNI_PLUGINS = tuple(
+    GoProgram(
+        place.rpartition("/")[2], f"github.com/containernetworking/plugins/plugins/{place}", "v1.9.1"
+    )
+    for place in ("main/bridge", "main/loopback", "ipam/host-local")
+)
 PROGRAMS = (
     MINIO, VERSITYGW, ETCD, KUBE_APISERVER, KUBECTL, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER,
     TRAINING_OPERATOR, KUBERAY, HELM, HELM_UNITTEST,
+    KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR, COREDNS, PAUSE, *CNI_PLUGINS,
 )  # fmt: skip
 
 

@@ -1,0 +1,75 @@
+"""Bridges and kernel settings of the node; nothing listens on the machine's own interfaces."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from node_settings import NODE, NODE_ADDRESS, POD_BRIDGE, POD_NETWORK, STATE_OF_KERNEL
+
+KERNEL = {
+    "net/ipv4/ip_forward": "1",
+    "net/bridge/bridge-nf-call-iptables": "1",
+}
+"""What services need."""
+KEPT = (*KERNEL, "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom")
+"""What is put back: a kubelet changes some as well."""
+
+
+def run(*command: str | Path, check: bool = True) -> str:
+    """Run a command and return its output.
+
+    Raises:
+        RuntimeError: it failed; with what it said.
+    """
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    if check and done.returncode:
+        told = (done.stdout + done.stderr).strip()
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit {done.returncode}\n{told}")
+    return done.stdout
+
+
+def set_up_network(folder: Path) -> Path:
+    """Make the bridge with the node's address, and return the folder with the pods' network."""
+    kept = {name: _kernel(name).read_text().strip() for name in KEPT if _kernel(name).exists()}
+    STATE_OF_KERNEL.write_text(json.dumps(kept))
+    for name, value in KERNEL.items():
+        _kernel(name).write_text(value)
+    run("ip", "link", "add", NODE, "type", "bridge")
+    run("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", NODE)
+    run("ip", "link", "set", NODE, "up")
+    networks = folder / "cni"
+    networks.mkdir()
+    bridge = {
+        "type": "bridge",
+        "bridge": POD_BRIDGE,
+        "isGateway": True,
+        # Pods reach each other and the node, and nothing outside of this machine.
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": str(folder / "addresses"),
+            "ranges": [[{"subnet": POD_NETWORK}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+    network = {"cniVersion": "1.0.0", "name": POD_BRIDGE, "plugins": [bridge]}
+    (networks / "10-pods.conflist").write_text(json.dumps(network))
+    return networks
+
+
+def remove_network() -> None:
+    """Remove the bridges with what hangs on them, and put kernel settings back."""
+    links = json.loads(run("ip", "-json", "link") or "[]")
+    for link in links:
+        if link.get("master") == POD_BRIDGE:
+            run("ip", "link", "delete", link["ifname"], check=False)
+    for name in {link["ifname"] for link in links} & {NODE, POD_BRIDGE}:
+        run("ip", "link", "delete", name, check=False)
+    if STATE_OF_KERNEL.exists():
+        for name, value in json.loads(STATE_OF_KERNEL.read_text()).items():
+            _kernel(name).write_text(value)
+
+
+def _kernel(name: str) -> Path:
+    return Path("/proc/sys") / name

@@ -1,0 +1,22 @@
+"""Where the one-node cluster lies on this machine, and the addresses that it uses."""
+
+from pathlib import Path
+
+FOLDER = Path("/var/lib/assay-cluster")
+"""Everything that a running cluster has: data, sockets, logs, certificates. One per machine."""
+LOCK = Path("/run/lock/assay-cluster.lock")
+"""Held by who runs the cluster."""
+
+NODE = "assay-node"
+"""Name of the node, and of the bridge that has its address."""
+NODE_ADDRESS = "10.240.0.1"
+POD_BRIDGE = "assay-pods"
+POD_NETWORK = "10.244.0.0/24"
+CGROUP = "assay-cluster"
+"""Control group of all pods, in each hierarchy."""
+SOCKET = FOLDER / "containerd/containerd.sock"
+"""Where containerd answers."""
+STATE_OF_KERNEL = FOLDER / "kernel.json"
+"""Kernel settings as they were before."""
+CONTAINER_LOGS = Path("/var/log/containers")
+"""Links to logs that a kubelet makes, wherever the logs are."""

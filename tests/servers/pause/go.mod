@@ -1,0 +1,3 @@
+module assay.invalid/pause
+
+go 1.26.0
