@@ -120,13 +120,6 @@ class Images(Model):
     )
 
 
-class HostFolder(Model):
-    """A folder of the node that every workload sees, read-only."""
-
-    path: str = Field(pattern=r"^/", description="Folder on the node.")
-    mount_path: str = Field(pattern=r"^/", description="Where containers see it.")
-
-
 class StoreAccess(Model):
     """The object store, and how pods reach it. Credentials are mounted, never copied."""
 
@@ -165,10 +158,6 @@ class Platform(Model):
         default=None, description="ServiceAccount of workloads; unset: the namespace's default."
     )
     network_policies: bool = Field(default=True, description="Whether workloads get NetworkPolicy.")
-    host_folders: tuple[HostFolder, ...] = Field(
-        default=(), max_length=16, description="Folders of the node in every workload: for tests."
-    )
-    python: str = Field(default="python", description="Interpreter in the images.")
 
     @model_validator(mode="after")
     def _pools_exist(self) -> Self:

@@ -6,6 +6,8 @@ from assay_operator.observed import ServeOrders
 
 ASSAY = ("-m", "assay_trainer.cli.main")
 """The `assay` command, for a Python interpreter."""
+PYTHON = "python"
+"""The interpreter of an image, by its PATH."""
 SERVER_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 """Variables of vLLM's server."""
 

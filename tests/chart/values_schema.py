@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from assay_api.evaluation import EvaluationSpec
-from assay_api.platform import HostFolder, NodePool, PullPolicy, Toleration
+from assay_api.platform import NodePool, PullPolicy, Toleration
 from assay_api.reward_model import RewardModelSpec
 
 SCHEMA_FILE = Path(__file__).parents[2] / "charts/assay/values.schema.json"
 
 Schema = dict[str, Any]
 
-MODELS = (EvaluationSpec, HostFolder, NodePool, RewardModelSpec, Toleration)
+MODELS = (EvaluationSpec, NodePool, RewardModelSpec, Toleration)
 STRING: Schema = {"type": "string"}
 BOOLEAN: Schema = {"type": "boolean"}
 ANYTHING: Schema = {"type": "object"}
@@ -129,8 +129,6 @@ def platform() -> dict[str, Schema]:
         "workloads": strict(
             serviceAccount=OPTIONAL_NAME,
             networkPolicies=BOOLEAN,
-            hostFolders=list_of(model("HostFolder")),
-            python={"type": "string", "minLength": 1},
         ),
     }
 

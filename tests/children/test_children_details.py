@@ -234,14 +234,6 @@ def test_the_programs_are_those_that_run_on_one_machine(rendered: Render) -> Non
     assert train["kind"] == "PyTorchJob"
 
 
-def test_where_the_interpreter_is_named_by_its_path_its_programs_are_found(
-    rendered: Render,
-) -> None:
-    job = one(rendered("small", "cpu"), "RayJob")
-    assert job["spec"]["entrypoint"].startswith("/opt/venv/bin/python -m ")
-    assert environment(container(job))["PATH"].startswith("/opt/venv/bin:/usr/local/sbin:")
-
-
 def test_a_judge_on_a_gpu_is_served_in_full_and_on_a_cpu_with_little(rendered: Render) -> None:
     gpu = one(rendered("rl"), "Deployment")
     arguments = container(gpu)["command"]

@@ -1,6 +1,7 @@
-"""Removes what a cluster has left on this machine, also one that was killed: run twice, it is harmless.
+"""Removes what a cluster has left on this machine, also one that was killed.
 
-Processes, mounts, bridges, iptables chains, control groups, kernel settings, folders.
+Processes, mounts, bridges, iptables chains, control groups, kernel settings, folders. Run twice, it
+is harmless.
 """
 
 import os
@@ -53,7 +54,7 @@ def leftovers() -> list[str]:
 
 
 def _processes() -> Iterator[int]:
-    """Find the cluster's programs, by its folder in their command, and all that runs in its pods."""
+    """Find the cluster's programs, by its folder in their command, and what runs in pods."""
     in_pods = {
         int(pid)
         for group in _control_groups()

@@ -94,7 +94,9 @@ PAUSE = GoProgram("pause", "assay.invalid/pause", "v1", module="pause")
 COREDNS = GoProgram("coredns", "github.com/coredns/coredns", "v1.14.7")
 CNI_PLUGINS = tuple(
     GoProgram(
-        place.rpartition("/")[2], f"github.com/containernetworking/plugins/plugins/{place}", "v1.9.1"
+        place.rpartition("/")[2],
+        f"github.com/containernetworking/plugins/plugins/{place}",
+        "v1.9.1",
     )
     for place in ("main/bridge", "main/loopback", "ipam/host-local")
 )

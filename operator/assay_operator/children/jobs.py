@@ -8,7 +8,7 @@ from assay_operator.children.placement import cpu_site, helper_size, single_size
 from assay_operator.children.pods import Pod, pod_template
 from assay_operator.children.schedules import least_period_seconds
 from assay_operator.children.stages import job_metadata
-from assay_operator.commands import dataset_arguments, evaluation_arguments
+from assay_operator.commands import PYTHON, dataset_arguments, evaluation_arguments
 from assay_operator.decision import Workload
 
 KEPT_RUNS = 3
@@ -26,7 +26,7 @@ def build_dataset_job(workload: Workload, owner: Owner, platform: Platform) -> t
         image=platform.images.data,
         pool=where.pool,
         size=helper_size(where),
-        command=(platform.python, *dataset_arguments(PATH)),
+        command=(PYTHON, *dataset_arguments(PATH)),
         orders=orders_name(workload),
         restart_policy="Never",
     )
@@ -49,7 +49,7 @@ def build_evaluation(workload: Workload, owner: Owner, platform: Platform) -> tu
         image=platform.images.trainer,
         pool=where.pool,
         size=single_size(where),
-        command=(platform.python, *evaluation_arguments(PATH)),
+        command=(PYTHON, *evaluation_arguments(PATH)),
         orders=orders_name(workload),
         restart_policy="Never",
     )

@@ -128,7 +128,7 @@ def spread(where: Site, field: str, count: int, gpus_each: int = 1) -> Spread:
     """Return how processes are spread: equally, because a PyTorchJob's pods are all alike.
 
     With GPUs: over as few pods as can be, so that as little as can be crosses the network. On
-    CPUs: over as many nodes as can be.
+    CPUs: each has a pod of its own, and the scheduler finds it a node.
 
     Args:
         where: the pool.
@@ -140,8 +140,7 @@ def spread(where: Site, field: str, count: int, gpus_each: int = 1) -> Spread:
         InvalidInput: one process needs more GPUs than a node has.
     """
     if not where.gpus:
-        pods = max(n for n in range(1, min(count, where.pool.nodes) + 1) if count % n == 0)
-        return Spread(pods, count // pods)
+        return Spread(count, 1)
     if gpus_each > where.gpus:
         raise where.refuse(
             field,

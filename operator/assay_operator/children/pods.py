@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any
 
 from assay_api.platform import NodePool, Platform, StoreAccess, Toleration
 from assay_api.stage import PodTemplate
@@ -21,7 +19,6 @@ USER = 10001
 _HOME = "/home/assay"
 _CREDENTIALS_FOLDER = "/etc/assay/credentials"
 _AUTHORITY_FOLDER = "/etc/assay/ca"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENV = {
     "HOME": _HOME,
     # The image's list of users need not know ours; getpass asks here first.
@@ -165,10 +162,6 @@ def _resources(pod: Pod) -> Manifest:
 def _env(platform: Platform, pod: Pod) -> list[Manifest]:
     """Return the variables, each once: the stage's before the pool's before everybody's."""
     env = {**_ENV, **pod.env}
-    interpreter = PurePosixPath(platform.python)
-    if interpreter.is_absolute():
-        # KubeRay calls `ray`, which lies beside the interpreter.
-        env["PATH"] = f"{interpreter.parent}:{_PATH}"
     if pod.needs_store:
         env |= _store_env(platform.store)
     env |= {variable.name: variable.value for variable in pod.pool.env}
@@ -205,9 +198,6 @@ def _volumes(platform: Platform, pod: Pod) -> list[tuple[Manifest, Manifest]]:
         found.append(
             _volume("ca", _AUTHORITY_FOLDER, {"configMap": {"name": store.ca_config_map}}, True)
         )
-    for number, folder in enumerate(platform.host_folders):
-        host: dict[str, Any] = {"hostPath": {"path": folder.path, "type": "Directory"}}
-        found.append(_volume(f"host-{number}", folder.mount_path, host, True))
     return found
 
 

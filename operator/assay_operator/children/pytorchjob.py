@@ -19,7 +19,7 @@ from assay_operator.children.stages import (
     job_metadata,
     stage_spec,
 )
-from assay_operator.commands import train_arguments
+from assay_operator.commands import PYTHON, train_arguments
 from assay_operator.decision import Workload
 
 CONTAINER = "pytorch"
@@ -43,7 +43,7 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
         pool=where.pool,
         size=job_size(where, learners.per_pod, learners.pods),
         # torchrun takes its places from the PET_* variables that the training-operator sets.
-        command=(platform.python, "-m", "torch.distributed.run", *train_arguments(PATH)),
+        command=(PYTHON, "-m", "torch.distributed.run", *train_arguments(PATH)),
         orders=orders_name(workload),
         between_nodes=learners.pods > 1,
         template=spec.pod_template,

@@ -34,7 +34,7 @@ from assay_operator.children.stages import (
     job_metadata,
     stage_spec,
 )
-from assay_operator.commands import train_arguments
+from assay_operator.commands import PYTHON, train_arguments
 from assay_operator.decision import Role, Workload
 
 START_DEADLINE_SECONDS = 3600
@@ -73,7 +73,7 @@ def build_rayjob(workload: Workload, owner: Owner, platform: Platform) -> tuple[
     if where.pool.scheduler_name:
         metadata["labels"][GANG] = "true"
     collect_only = workload.role is Role.COLLECT
-    entrypoint = (platform.python, *train_arguments(PATH, collect_only=collect_only))
+    entrypoint = (PYTHON, *train_arguments(PATH, collect_only=collect_only))
     return (
         {
             "apiVersion": "ray.io/v1",

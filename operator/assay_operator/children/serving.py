@@ -16,7 +16,7 @@ from assay_operator.children.owner import (
 from assay_operator.children.placement import single_size, site
 from assay_operator.children.pods import Pod, pod_template
 from assay_operator.children.stages import job_metadata
-from assay_operator.commands import SERVER_ENV, serve_arguments
+from assay_operator.commands import PYTHON, SERVER_ENV, serve_arguments
 from assay_operator.decision import Role, Workload
 from assay_operator.observed import ServeOrders
 
@@ -51,7 +51,7 @@ def build_judge(workload: Workload, owner: Owner, platform: Platform) -> tuple[M
         image=platform.images.trainer,
         pool=where.pool,
         size=single_size(where),
-        command=(platform.python, *arguments),
+        command=(PYTHON, *arguments),
         env=SERVER_ENV,
         container_extra=_probes(budget),
     )

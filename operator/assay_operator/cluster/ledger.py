@@ -147,6 +147,7 @@ class Ledger:
             try:
                 completion = read_completion(self._store, id_)
                 if completion:
+                    self._ask_checkpoint(id_)
                     self._finished[id_] = Finished(completion, None, now_seconds)
                     return ""
                 self._finished.pop(id_, None)
@@ -167,9 +168,16 @@ class Ledger:
         if progress is not None and self._steps.get(id_) != progress.step:
             self._steps[id_] = progress.step
             self._still_since[id_] = now_seconds
-            newest = newest_checkpoint(self._store.list(f"{id_.folder}/checkpoints"))
-            if newest is not None:
-                self._checkpoints[id_] = newest
+        # A step's checkpoint comes a moment after the step.
+        if progress is not None and self._checkpoints.get(id_) != progress.step:
+            self._ask_checkpoint(id_)
+
+    def _ask_checkpoint(self, id_: ResourceId) -> None:
+        if id_.kind != "TrainingStage":
+            return
+        newest = newest_checkpoint(self._store.list(f"{id_.folder}/checkpoints"))
+        if newest is not None:
+            self._checkpoints[id_] = newest
 
 
 def newest_checkpoint(keys: Iterable[str]) -> int | None:

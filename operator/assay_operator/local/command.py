@@ -64,7 +64,7 @@ def _launcher(workload: Workload) -> tuple[str, ...]:
     assert isinstance(workload.orders, ResolvedStageJob)
     spec = workload.orders.stage.spec
     learners = spec.placement.learners
-    if spec.sft is None or learners == 1:
+    if spec.rl is not None or learners == 1:
         return (sys.executable,)
     return (
         *(sys.executable, "-m", "torch.distributed.run"),

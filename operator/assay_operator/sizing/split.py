@@ -67,7 +67,7 @@ class Split:
 
 
 def equal_pods(what: str, processes: int, gpus_each: int, pool: NodePool) -> Pods:
-    """Return the fewest equal pods that hold the processes; without GPUs, as many as nodes allow.
+    """Return the fewest equal pods that hold the processes; without GPUs, one for each.
 
     A process that needs more GPUs than a node has is a pod that no node holds.
 
@@ -77,10 +77,9 @@ def equal_pods(what: str, processes: int, gpus_each: int, pool: NodePool) -> Pod
         >>> pods.count, pods.processes
         (2, 6)
     """
-    counts = [n for n in range(1, processes + 1) if processes % n == 0]
     if not pool.gpus_per_node:
-        count = max(n for n in counts if n <= pool.nodes)
-        return Pods(what, count, processes // count, 0)
+        return Pods(what, processes, 1, 0)
+    counts = [n for n in range(1, processes + 1) if processes % n == 0]
     room = max(1, pool.gpus_per_node // gpus_each)
     count = min(n for n in counts if processes // n <= room)
     return Pods(what, count, processes // count, gpus_each * (processes // count))
