@@ -1,11 +1,16 @@
 """Checkpoints of a training stage as a store holds them: whole ones only, old ones retired.
 
-A checkpoint is a published tree `step-000120` with `checkpoint.json` in it. `pins/NAME.json` names
-a step that somebody works with at the moment; such a checkpoint is not retired.
+A checkpoint is a published tree `step-000120` with `checkpoint.json` in it. Where learners of
+several machines wrote it, each machine but the first has published its part before, as a tree of
+its own beside it, `step-000120-part-1`; `checkpoint.json` has the parts' digests. `pins/NAME.json`
+names a step that somebody works with at the moment; such a checkpoint is not retired.
 """
 
+import atexit
 import json
 import logging
+import re
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,15 +32,25 @@ class SavedCheckpoint:
     """Learner processes that wrote it."""
     score: float | None = None
     """How good the model is there, larger is better; None: nobody measured."""
+    parts: Sequence[str] = ()
+    """Digests of the other machines' parts, in order."""
 
     @property
     def name(self) -> str:
         """Key of its tree."""
         return _name(self.step)
 
+    @property
+    def part_names(self) -> list[str]:
+        """Keys of the other machines' trees."""
+        return [_name(self.step, part) for part in range(1, len(self.parts) + 1)]
 
-def _name(step: int) -> str:
-    return f"step-{step:06d}"
+
+_NAME = re.compile(r"step-(\d{6,})(-part-\d+)?$")
+
+
+def _name(step: int, part: int = 0) -> str:
+    return f"step-{step:06d}" + (f"-part-{part}" if part else "")
 
 
 class CheckpointStore:
@@ -54,14 +69,21 @@ class CheckpointStore:
         (tree / _INFO).write_text(json.dumps(asdict(checkpoint)))
         return self._store.publish(tree, checkpoint.name)
 
+    def publish_part(self, tree: Path, step: int, part: int) -> str:
+        """Publish another machine's folder of a checkpoint, before the first's; return its digest.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        return self._store.publish(tree, _name(step, part))
+
     def saved(self) -> list[SavedCheckpoint]:
         """Return the checkpoints that are there entirely, by step.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        keys = [key for key in self._store.list() if key.endswith(f"/{MANIFEST}")]
-        found = [self._read(key.removesuffix(MANIFEST) + _INFO) for key in keys]
+        found = [self._read(f"{name}/{_INFO}") for name, (_, part) in self._trees() if not part]
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def newest(self) -> SavedCheckpoint | None:
@@ -75,7 +97,7 @@ class CheckpointStore:
         problem: StoreError | None = None
         for checkpoint in reversed(self.saved()):
             try:
-                self._store.verify(checkpoint.name)
+                self._verify(checkpoint)
                 return checkpoint
             except StoreError as error:
                 problem = error
@@ -90,7 +112,9 @@ class CheckpointStore:
         Raises:
             StoreError: it is not there entirely.
         """
-        return self._store.fetch(checkpoint.name)
+        folder = self._store.fetch(checkpoint.name)
+        parts = [self._store.fetch(name) for name in checkpoint.part_names]
+        return _joined([folder, *parts]) if parts else folder
 
     def pin(self, holder: str, step: int) -> None:
         """Keep a checkpoint from being retired for as long as the holder works with it."""
@@ -107,18 +131,50 @@ class CheckpointStore:
             StoreError: the store cannot be read or written.
         """
         pins = [json.loads(self._store.read(key))["step"] for key in self._store.list("pins")]
-        gone = expired(self.saved(), keep_last=keep_last, keep_best=keep_best, pinned=pins)
-        for step in gone:
-            self._store.delete(_name(step))
+        saved = self.saved()
+        gone = expired(saved, keep_last=keep_last, keep_best=keep_best, pinned=pins)
+        kept = {checkpoint.step for checkpoint in saved} - set(gone)
+        newest = max(kept, default=0)
+        # With the parts of checkpoints that were never finished.
+        for name, (step, _) in self._trees():
+            if step not in kept and step < newest:
+                self._store.delete(name)
         return gone
+
+    def _trees(self) -> list[tuple[str, tuple[int, bool]]]:
+        """Return the name of each tree that is there, with its step and whether it is a part."""
+        keys = (key for key in self._store.list() if key.endswith(f"/{MANIFEST}"))
+        names = (_NAME.match(key.removesuffix(f"/{MANIFEST}")) for key in keys)
+        return [(name[0], (int(name[1]), bool(name[2]))) for name in names if name]
+
+    def _verify(self, checkpoint: SavedCheckpoint) -> None:
+        for name, digest in zip(checkpoint.part_names, checkpoint.parts, strict=True):
+            if self._store.digest(name) != digest:
+                raise StoreError(f"{self._store.url}/{name} is not the part that belongs to it")
+        for name in (checkpoint.name, *checkpoint.part_names):
+            self._store.verify(name)
 
     def _read(self, key: str) -> SavedCheckpoint:
         try:
-            return SavedCheckpoint(**json.loads(self._store.read(key)))
+            told = json.loads(self._store.read(key))
+            return SavedCheckpoint(**{**told, "parts": tuple(told.get("parts", ()))})
         except (ValueError, TypeError) as error:
             raise StoreError(
                 f"{self._store.url}/{key} is damaged ({error}): delete this checkpoint's folder"
             ) from error
+
+
+def _joined(folders: Sequence[Path]) -> Path:
+    """Return a folder that shows the files of all, kept for as long as this process lives."""
+    scratch = tempfile.TemporaryDirectory(prefix="assay-checkpoint-")
+    atexit.register(scratch.cleanup)
+    for folder in folders:
+        for path in folder.rglob("*"):
+            place = Path(scratch.name, path.relative_to(folder))
+            if path.is_file() and not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(path)
+    return Path(scratch.name)
 
 
 def expired(

@@ -272,6 +272,7 @@ def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[...
         pool = RolloutPool(
             PoolConfig(
                 engine=engine,
+                model=str(engine.model),
                 dataset=str(dataset),
                 num_engines=num_engines,
                 threads_per_engine=1,

@@ -85,3 +85,40 @@ def test_retention_keeps_what_it_promises(
     for step in kept - pinned - set(sorted(found)[-keep_last:]):
         score = found[step]
         assert score is not None and least_best is not None and score >= least_best
+
+
+def test_parts_of_several_machines_come_back_as_one_folder_and_go_together(
+    store: Store, tree: Path, tmp_path: Path
+) -> None:
+    checkpoints = CheckpointStore(store)
+    other = tmp_path / "other"
+    (other / "learner").mkdir(parents=True)
+    for step in (1, 2):
+        (other / "learner/rank-1.pt").write_bytes(b"rank 1 at %d" % step)
+        digest = checkpoints.publish_part(other, step, 1)
+        checkpoints.publish(tree, SavedCheckpoint(step, 2, parts=(digest,)))
+    # A third one of which only the part came so far.
+    checkpoints.publish_part(other, 3, 1)
+    assert [c.step for c in checkpoints.saved()] == [1, 2]
+    newest = checkpoints.newest()
+    assert newest is not None and newest.step == 2
+    folder = checkpoints.fetch(newest)
+    assert (folder / "learner/rank-1.pt").read_bytes() == b"rank 1 at 2"
+    assert (folder / "shard.bin").read_bytes() == b"state"
+    checkpoints.publish(tree, SavedCheckpoint(4, 2))
+    assert checkpoints.retire(keep_last=1, keep_best=0) == [1, 2]
+    assert {key.split("/")[0] for key in store.list()} == {"step-000004"}
+
+
+def test_a_checkpoint_with_a_damaged_or_foreign_part_is_passed_over(
+    store: Store, tree: Path
+) -> None:
+    checkpoints = CheckpointStore(store)
+    for step in (1, 2, 3):
+        digest = checkpoints.publish_part(tree, step, 1)
+        checkpoints.publish(tree, SavedCheckpoint(step, 2, parts=(digest,)))
+    store.write("step-000003-part-1/shard.bin", b"STATE")
+    (tree / "shard.bin").write_bytes(b"of an earlier attempt")
+    checkpoints.publish_part(tree, 2, 1)
+    newest = checkpoints.newest()
+    assert newest is not None and newest.step == 1

@@ -6,6 +6,7 @@ is made from a seed and such a position.
 """
 
 import json
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,26 +76,47 @@ class Checkpoints:
             position: how far the stage is.
             score: how good the model is now, as far as it was measured; larger is better.
         """
-        with shared_folder(self._learner) as folder:
-            self._learner.save(folder)
-            self._learner.barrier()
-            if self._learner.rank == 0:
-                (folder / "position.json").write_text(
+        learner = self._learner
+        with machine_folder(learner) as mine:
+            learner.save(mine.folder)
+            learner.barrier()
+            # Every machine brings its own part to the store, side by side; the first one's is last.
+            part = ""
+            if mine.leads and mine.machine:
+                part = self._checkpoints.publish_part(mine.folder, position.step, mine.machine)
+            parts = [digest for digest in learner.gather(part) if digest]
+            if learner.rank == 0:
+                (mine.folder / "position.json").write_text(
                     json.dumps({**asdict(position), "identity": self._identity})
                 )
-                self._checkpoints.publish(
-                    folder, SavedCheckpoint(position.step, self._learner.world_size, score)
-                )
+                saved = SavedCheckpoint(position.step, learner.world_size, score, tuple(parts))
+                self._checkpoints.publish(mine.folder, saved)
                 self._checkpoints.retire(keep_last=self._plan.keep, keep_best=self._plan.keep_best)
-            self._learner.barrier()
+            learner.barrier()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFolder:
+    """A temporary folder that the learner processes of one machine share."""
+
+    folder: Path
+    machine: int
+    """Number of the machine, by the least rank on it; 0 is that of rank 0."""
+    leads: bool
+    """Whether this process has the least rank on its machine."""
 
 
 @contextmanager
-def shared_folder(learner: Learner) -> Iterator[Path]:
-    """Give all learner processes of this machine one temporary folder to write into."""
-    own = tempfile.TemporaryDirectory(prefix="assay-checkpoint-") if learner.rank == 0 else None
+def machine_folder(learner: Learner) -> Iterator[MachineFolder]:
+    """Give all learner processes of each machine one temporary folder to write into."""
+    host = socket.gethostname()
+    hosts = learner.gather(host)
+    leads = hosts.index(host) == learner.rank
+    own = tempfile.TemporaryDirectory(prefix="assay-checkpoint-") if leads else None
     try:
-        yield Path(learner.broadcast(own.name if own else ""))
+        folders = learner.gather(own.name if own else "")
+        machine = list(dict.fromkeys(hosts)).index(host)
+        yield MachineFolder(Path(folders[hosts.index(host)]), machine, leads)
     finally:
         if own is not None:
             own.cleanup()

@@ -21,6 +21,8 @@ _KEPT_FREE = 0.25
 """Share of a node that its GPUs' pods leave to pods without GPU, where there are such."""
 _JOB_SHARE, _SINGLE_SHARE, _HELPER_SHARE, _SUBMITTER_SHARE = 1 / 2, 1 / 4, 1 / 8, 1 / 32
 """Shares of a node of CPUs; the pods that may run side by side have less than one together."""
+_HELPER_LEAST_GIB = 2.5
+"""A Ray head holds Ray's own processes, 1 GiB, and two that load torch, 0.6 GiB each."""
 _HELPER_CPUS, _HELPER_GIB = 8.0, 32.0
 _SUBMITTER_CPUS, _SUBMITTER_GIB = 0.5, 1.0
 """More than this, such pods have no use for, however large the node."""
@@ -199,7 +201,8 @@ def single_size(where: Site) -> Size:
 
 def helper_size(where: Site) -> Size:
     """Return the size of a dataset's pod or a Ray head: an eighth of a node, or enough."""
-    return where.share(_at_most(where.pool, _HELPER_SHARE, _HELPER_CPUS, _HELPER_GIB))
+    size = where.share(_at_most(where.pool, _HELPER_SHARE, _HELPER_CPUS, _HELPER_GIB))
+    return replace(size, memory_gib=max(size.memory_gib, _HELPER_LEAST_GIB))
 
 
 def submitter_size(where: Site) -> Size:

@@ -156,7 +156,9 @@ def _failure(pods: Sequence[Manifest], message: str) -> Evidence:
 
 def _by_exit_code(exit_code: int | None, how: str, message: str) -> Evidence:
     if exit_code is None:
-        text = f"failed: {message}" if message else "failed, and no pod is left to tell why"
+        # The first line says what happened; Ray's goes on with all that it counts.
+        told = message.strip().partition("\n")[0]
+        text = f"failed: {told}" if told else "failed, and no pod is left to tell why"
         return Evidence(True, FailureClass.INFRASTRUCTURE, None, text)
     killed = exit_code < 0 or exit_code in (_SIGKILL, _SIGTERM)
     failure = FailureClass.APPLICATION

@@ -47,6 +47,7 @@ def start_pool(
     return RolloutPool(
         PoolConfig(
             engine=engine,
+            model=job.model.uri,
             dataset=job.dataset,
             num_engines=num_engines,
             threads_per_engine=max(1, (os.cpu_count() or 1) // num_engines),

@@ -7,7 +7,7 @@ again: the seeds belong to the requests, so it draws the same completions.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -17,6 +17,7 @@ from torch import Tensor
 from assay_api import EngineError
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
+from assay_trainer.models.published import model_folder
 from assay_trainer.records import Clip
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
@@ -42,6 +43,9 @@ class PoolConfig:
     """What the engines of a pool have in common."""
 
     engine: EngineConfig
+    """Its model is a folder here; engines on other machines fetch their own from `model`."""
+    model: str
+    """URL of the model."""
     dataset: str
     """URL of the dataset."""
     num_engines: int
@@ -69,7 +73,7 @@ class _Engine:
         torch.set_num_threads(config.threads_per_engine)
         self._dataset = ClipDataset.open(open_store(config.dataset))
         self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
-        self._sampler = VllmSampler(config.engine)
+        self._sampler = VllmSampler(replace(config.engine, model=model_folder(config.model)))
         if weights is not None:
             self.load(weights, policy_version)
 
