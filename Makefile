@@ -6,7 +6,7 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock generate lint check programs test demo clean
+.PHONY: help setup lock generate lint check programs test demo clean cluster cluster-down e2e
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
@@ -37,7 +37,7 @@ endif
 endif
 
 help: ## List the targets.
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## /make \1\t/' | expand -t 14
 
 # ---------------------------------------------------------------------------------- set-up
 
@@ -113,6 +113,18 @@ programs: setup ## Build what tests run against and no package brings (Go): once
 test: lint programs ## Everything that check does, and every test.
 	@echo "test: every test, against the real components"
 	.venv/bin/python -m pytest --durations=15
+
+# --------------------------------------------------------------------------------- cluster
+
+cluster: programs ## A one-node Kubernetes with Assay on this machine, to play with. As root.
+	@.venv/bin/python tests/cluster/cluster_command.py up
+
+cluster-down: setup ## End it, and remove all that it has left.
+	@.venv/bin/python tests/cluster/cluster_command.py down
+
+e2e: programs ## The whole recipe and every fault in real pods, on such a cluster. As root.
+	@echo "e2e: one node, the chart, the recipe with all its steps, faults"
+	ASSAY_E2E=whole .venv/bin/python -m pytest tests/cluster --durations=0
 
 # ------------------------------------------------------------------------------------ demo
 

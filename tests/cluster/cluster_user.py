@@ -3,6 +3,7 @@
 import base64
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class User:
 
     def store(self) -> Store:
         """Return the namespace's store."""
-        self._know_store()
+        os.environ.update(self._keys())
         return open_store(f"{_BUCKET_FOLDER}/{self.namespace}")
 
     def steps(self, stage: str) -> list[int]:
@@ -140,6 +141,32 @@ class User:
             seconds,
         )
 
+    def explain(self, what: str) -> str:
+        """Return what `assay explain KIND/NAME` prints."""
+        return self.assay("explain", what, "--namespace", self.namespace)
+
+    def report(self, page: Path) -> str:
+        """Write a report of the namespace's store, and return the page."""
+        self.assay("report", f"{_BUCKET_FOLDER}/{self.namespace}", "--out", page)
+        return page.read_text()
+
+    def assay(self, *arguments: str | Path) -> str:
+        """Run `assay` on this machine with a user's KUBECONFIG and keys of the store.
+
+        Raises:
+            AssertionError: it failed; with what it said.
+        """
+        kubeconfig = str(self.cluster.control_plane.kubeconfig)
+        done = subprocess.run(
+            [sys.executable, "-m", "assay_trainer.cli.main", *map(str, arguments)],
+            env={**os.environ, **self._keys(), "KUBECONFIG": kubeconfig},
+            capture_output=True,
+            text=True,
+            timeout=_KUBECTL_SECONDS,
+        )
+        assert done.returncode == 0, f"assay {' '.join(map(str, arguments))}\n{done.stderr}"
+        return done.stdout
+
     def shown(self) -> str:
         """Return how things stand: what a user would look at first."""
         resources = "tpipe,tstage,datasets,rewardmodels,evaluations,rayjobs,pytorchjobs,jobs,pods"
@@ -154,12 +181,12 @@ class User:
                 lines.append(f"--- log of {name}\n{tail}")
         return "\n".join(lines)
 
-    def _know_store(self) -> None:
-        """Let this process reach the store as pods do: the Service's address, the Secret's keys."""
+    def _keys(self) -> dict[str, str]:
+        """Return what the store asks for, as pods have it: the Service's address and the keys."""
         service = self.api.get("v1", "Service", "assay-minio", SYSTEM_NAMESPACE)
         secret = self.api.get("v1", "Secret", "assay-store", self.namespace)
         keys = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
-        os.environ.update(keys, AWS_ENDPOINT_URL=f"http://{service['spec']['clusterIP']}:9000")
+        return {**keys, "AWS_ENDPOINT_URL": f"http://{service['spec']['clusterIP']}:9000"}
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:

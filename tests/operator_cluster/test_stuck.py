@@ -48,6 +48,36 @@ def test_a_pod_tells_what_holds_it_up(status: dict[str, Any], reason: Reason | N
         assert found.message.startswith("pod held")
 
 
+def test_a_pod_without_a_node_says_what_it_asks_for() -> None:
+    found = pod("p", "Pending", **scheduled("Unschedulable"))
+    requests = {"cpu": "64", "memory": "512Gi"}
+    found["spec"] = {"containers": [{"name": "c", "resources": {"requests": requests}}]}
+    told = stuck_because(child(), [found], 0.0)
+    assert told is not None
+    assert told.message == "pod p asks for cpu 64, memory 512Gi: 0/3 nodes are available"
+
+
+def test_a_pod_that_cannot_mount_names_what_it_needs() -> None:
+    states = [
+        {"type": "PodScheduled", "status": "True"},
+        {"type": "PodReadyToStartContainers", "status": "False"},
+    ]
+    waits = pod("p", "Pending", conditions=states)
+    waits["spec"] = {
+        "volumes": [
+            {"name": "credentials", "secret": {"secretName": "assay-store"}},
+            {"name": "orders", "configMap": {"name": "first-a1-1234"}},
+            {"name": "tmp", "emptyDir": {}},
+        ]
+    }
+    assert stuck_because(child(), [waits], 30.0) is None
+    found = stuck_because(child(), [waits], 61.0)
+    assert found is not None and found.reason is Reason.CONTAINER_CONFIG
+    assert "Secret assay-store, ConfigMap first-a1-1234;" in found.message
+    states[1]["status"] = "True"
+    assert stuck_because(child(), [waits], 61.0) is None
+
+
 def test_an_init_container_holds_up_as_well() -> None:
     status = {"initContainerStatuses": waiting("ErrImagePull", "no such tag")["containerStatuses"]}
     assert stuck_because(child(), [pod("p", "Pending", **status)], 0.0) == Verdict(

@@ -9,6 +9,8 @@ Manifest = Mapping[str, Any]
 
 NO_PODS_SECONDS = 30.0
 """A child without pods after this long is not being served."""
+NO_VOLUMES_SECONDS = 60.0
+"""A pod that has a node and cannot begin to start, so long after its child was made."""
 NO_PROGRESS_SECONDS = 1800.0
 """A running stage whose step stands for this long may hang."""
 _WAITING = {
@@ -38,6 +40,8 @@ def stuck_because(
         return _blocked(Reason.QUEUED, "waits to be admitted by its queue")
     for pod in pods:
         held = _held_up(pod)
+        if held is None and age_seconds > NO_VOLUMES_SECONDS:
+            held = _without_volumes(pod)
         if held:
             return held
     refused = _refused_pods(child)
@@ -85,7 +89,7 @@ def _held_up(pod: Manifest) -> Verdict | None:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             gated = condition.get("reason") == "SchedulingGated"
             reason = Reason.QUEUED if gated else Reason.UNSCHEDULABLE
-            return _blocked(reason, f"pod {name}: {condition.get('message', '')}")
+            return _blocked(reason, f"pod {name}{_asks_for(pod)}: {condition.get('message', '')}")
     containers = [
         *(status.get("initContainerStatuses") or []),
         *(status.get("containerStatuses") or []),
@@ -97,6 +101,31 @@ def _held_up(pod: Manifest) -> Verdict | None:
             text = waiting.get("message") or waiting["reason"]
             return _blocked(reason_found, f"pod {name}, image {container.get('image')}: {text}")
     return None
+
+
+def _asks_for(pod: Manifest) -> str:
+    """Return what a pod's containers ask a node for; the scheduler says only what there is not."""
+    containers = (pod.get("spec") or {}).get("containers") or []
+    requests = [(c.get("resources") or {}).get("requests") or {} for c in containers]
+    asked = [f"{name} {amount}" for found in requests for name, amount in found.items()]
+    return f" asks for {', '.join(asked)}" if asked else ""
+
+
+def _without_volumes(pod: Manifest) -> Verdict | None:
+    """Return that a pod waits for what it mounts: only an event says so, which nobody may list."""
+    status, name = pod.get("status") or {}, pod["metadata"]["name"]
+    states = {c["type"]: c["status"] for c in status.get("conditions") or []}
+    waits = status.get("phase") == "Pending" and states.get("PodScheduled") == "True"
+    if not waits or states.get("PodReadyToStartContainers") != "False":
+        return None
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    wanted = [f"Secret {v['secret']['secretName']}" for v in volumes if "secret" in v]
+    wanted += [f"ConfigMap {v['configMap']['name']}" for v in volumes if "configMap" in v]
+    return _blocked(
+        Reason.CONTAINER_CONFIG,
+        f"pod {name} waits for its volumes or its network: in this namespace it needs "
+        f"{', '.join(wanted) or 'nothing'}; `kubectl describe pod {name}` tells",
+    )
 
 
 def _blocked(reason: Reason, message: str) -> Verdict:

@@ -42,5 +42,11 @@ def ray_cluster(num_workers: int) -> Iterator[None]:
 
 
 def _worker_environment() -> dict[str, Any]:
-    # Ray would give each worker one thread; the workers choose their number themselves.
-    return {"env_vars": {"OMP_NUM_THREADS": str(os.cpu_count()), "RAY_TRAIN_V2_ENABLED": "1"}}
+    variables = {
+        # Ray would give each worker one thread; the workers choose their number themselves.
+        "OMP_NUM_THREADS": str(os.cpu_count()),
+        "RAY_TRAIN_V2_ENABLED": "1",
+        # A minute, as it is by default, is short where every core is busy with starting.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    }
+    return {"env_vars": variables}

@@ -1,0 +1,118 @@
+"""Faults on the running cluster: what fails is tried again, and goes on from its checkpoint."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_api import Object
+from cluster_user import User
+from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
+from node_settings import CGROUP
+from small_course import BASE, DATASET, documents, sft
+
+FIRST_CHECKPOINT = 5
+
+
+@pytest.fixture(scope="module")
+def user(small_user: User) -> User:
+    """A namespace with a small dataset and a small base model."""
+    small_user.apply(documents(DATASET, sft(BASE, steps=20, every=10)))
+    small_user.wait_for("TrainingStage", BASE)
+    return small_user
+
+
+@pytest.fixture
+def running(user: User, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A stage of supervised learning that has its first checkpoint; it goes at the end."""
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:30].strip("-")
+    user.apply(sft(name, steps=40, every=FIRST_CHECKPOINT))
+    user.wait_for_checkpoint(name, FIRST_CHECKPOINT)
+    yield name
+    user.kubectl("delete", "tstage", name, "--wait=false")
+
+
+def ended_well(user: User, stage: str, attempts: int, failure: str | None = None) -> list[Object]:
+    """Wait for a stage's success, and return the record of its failed attempts."""
+    user.wait_for("TrainingStage", stage)
+    status = user.status("TrainingStage", stage)
+    assert status["attempt"] == attempts, user.shown()
+    assert status["step"] == status["totalSteps"]
+    failed = [a for a in status["attempts"] if a.get("failure")]
+    assert [a["failure"] for a in failed] == [failure] * (attempts - 1), failed
+    # What the later attempt began with is what was saved: no step is missing or done from nothing.
+    steps = [key for key in user.store().list(f"stages/{stage}/metrics") if key.endswith(".json")]
+    assert len(steps) >= status["totalSteps"]
+    return failed
+
+
+def processes_of(pod: Object, program: str) -> list[int]:
+    """Return this machine's process numbers of a program in a pod, by a part of its command."""
+    found = []
+    for group in Path("/sys/fs/cgroup").glob(f"*/{CGROUP}/kubepods/**/pod{pod['metadata']['uid']}"):
+        for file in group.rglob("cgroup.procs"):
+            found += [int(pid) for pid in file.read_text().split()]
+    return [pid for pid in sorted(set(found)) if program in _command(pid)]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def only(pods: list[Object]) -> Object:
+    (pod,) = pods
+    return pod
+
+
+def test_a_deleted_learner_pod_costs_an_attempt(user: User, running: str) -> None:
+    user.delete_pod(only(user.pods_of(running, "learner")))
+    failed = ended_well(user, running, attempts=2, failure="infrastructure")
+    assert failed[0]["step"] >= FIRST_CHECKPOINT
+
+
+def test_a_killed_learner_process_costs_an_attempt(user: User, running: str) -> None:
+    pod = only(user.pods_of(running, "learner"))
+    for pid in processes_of(pod, "-m assay_trainer.cli.main train"):
+        if "torch.distributed.run" not in _command(pid):
+            os.kill(pid, signal.SIGKILL)
+    failed = ended_well(user, running, attempts=2, failure="infrastructure")
+    assert "exit code -9" in failed[0]["message"]
+
+
+def test_a_learner_that_runs_out_of_memory_is_tried_again(user: User, running: str) -> None:
+    pod = only(user.pods_of(running, "learner"))
+    for group in Path("/sys/fs/cgroup/memory").glob(
+        f"{CGROUP}/kubepods/*/pod{pod['metadata']['uid']}/*/"
+    ):
+        # Less than it has: the kernel kills its largest process.
+        used = int((group / "memory.usage_in_bytes").read_text())
+        if used > 2**28:
+            (group / "memory.limit_in_bytes").write_text(str(used // 2))
+    failed = ended_well(user, running, attempts=2, failure="infrastructure")
+    assert "memory" in failed[0]["message"]
+
+
+def test_a_restarted_kubelet_disturbs_nothing(user: User, running: str) -> None:
+    user.cluster.restart_kubelet()
+    ended_well(user, running, attempts=1)
+
+
+def test_a_restarted_object_store_disturbs_nothing(user: User, running: str) -> None:
+    pod = user.api.get("v1", "Pod", "assay-minio-0", SYSTEM_NAMESPACE)
+    user.delete_pod(pod)
+    ended_well(user, running, attempts=1)
+
+
+def test_an_object_store_that_is_away_for_a_minute_disturbs_nothing(
+    user: User, running: str
+) -> None:
+    store = user.api.get("apps/v1", "StatefulSet", "assay-minio", SYSTEM_NAMESPACE)
+    user.api.patch(store, {"spec": {"replicas": 0}})
+    time.sleep(60)
+    user.api.patch(store, {"spec": {"replicas": 1}})
+    ended_well(user, running, attempts=1)

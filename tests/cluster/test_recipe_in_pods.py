@@ -1,0 +1,159 @@
+"""The shipped recipe in pods: from videos to an evaluated detector, as its users apply it."""
+
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cluster_api import Object
+from cluster_user import User
+from installed_assay import install_assay, wait_for_assay
+from node_images import PROJECT
+
+TINY = PROJECT / "manifests/recipes/busterx-plusplus/tiny"
+SCHEDULED = PROJECT / "manifests/samples/scheduled-evaluation/tiny.yaml"
+STAGES = ("base", "foundation", "judge-training", "fusion", "advanced")
+SHORT = {
+    "foundation": {"rl": {"steps": 2}, "checkpoint": {"every": 1}},
+    "fusion": {"fusion": {"steps": 6, "maxExamples": 32}},
+    "advanced": {"rl": {"steps": 2}},
+    "judge-training": {"sft": {"steps": 40}},
+}
+"""Fewer steps: enough to go through everything, too few to learn much."""
+_STAGE_SECONDS = 900.0
+
+
+@dataclass
+class Run:
+    """The recipe as it went."""
+
+    user: User
+    pods: dict[str, Object] = field(default_factory=dict)
+    """Every pod that was seen, as it was last."""
+    middle: dict[str, Any] = field(default_factory=dict)
+    """What was looked at while the foundation stage ran."""
+
+    def components(self, stage: str) -> dict[str, int]:
+        """Return how many pods of each component a stage had."""
+        found: dict[str, int] = {}
+        for pod in self.pods.values():
+            labels = pod["metadata"]["labels"]
+            if labels.get("assay.dev/name") == stage:
+                component = labels["app.kubernetes.io/component"]
+                found[component] = found.get(component, 0) + 1
+        return found
+
+
+@pytest.fixture(scope="module")
+def run(recipe_user: User, whole_recipe: bool, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Apply the recipe, look at it in its middle, and return when everything has finished."""
+    found, over = Run(recipe_user), threading.Event()
+    watch = threading.Thread(target=_watch, args=(found, over), daemon=True)
+    watch.start()
+    recipe_user.apply(TINY if whole_recipe else _shortened(TINY))
+    recipe_user.apply(SCHEDULED)
+    for stage in STAGES:
+        if stage == "judge-training":
+            continue
+        if stage == "foundation":
+            _look_at_the_middle(found, tmp_path_factory.mktemp("reports"))
+        recipe_user.wait_for("TrainingStage", stage, seconds=_STAGE_SECONDS)
+    recipe_user.wait_for("Evaluation", "held-out", seconds=_STAGE_SECONDS)
+    over.set()
+    watch.join()
+    return found
+
+
+def _shortened(folder: Path) -> str:
+    texts = []
+    for path in sorted(folder.glob("*.yaml")):
+        for manifest in yaml.safe_load_all(path.read_text()):
+            for name, changes in SHORT.get(manifest["metadata"]["name"], {}).items():
+                manifest["spec"].setdefault(name, {}).update(changes)
+            texts.append(yaml.safe_dump(manifest))
+    return "---\n".join(texts)
+
+
+def _watch(run: Run, over: threading.Event) -> None:
+    """Remember every pod until the run is over."""
+    while not over.is_set():
+        for pod in run.user.pods():
+            run.pods[pod["metadata"]["name"]] = pod
+        time.sleep(0.5)
+
+
+def _look_at_the_middle(run: Run, folder: Path) -> None:
+    """Look at a stage while it runs, and upgrade the operator under it."""
+    user = run.user
+    user.wait_for_checkpoint("foundation", 1, seconds=_STAGE_SECONDS)
+    before = {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")}
+    run.middle = {
+        "table": user.kubectl("get", "tstage", "foundation"),
+        "metrics": {p["metadata"]["name"]: _metrics(p) for p in user.pods() if _runs(p)},
+        "explained": user.explain("tstage/foundation"),
+        "report": user.report(folder / "middle.html"),
+        "log": user.kubectl("logs", user.pods_of("foundation", "submitter")[0]["metadata"]["name"]),
+    }
+    install_assay(user.cluster, operator={"podLabels": {"upgraded": "yes"}})
+    wait_for_assay(user.cluster)
+    run.middle["learners"] = (
+        before,
+        {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")},
+    )
+
+
+def _runs(pod: Object) -> bool:
+    return bool(pod["status"].get("phase") == "Running")
+
+
+def _metrics(pod: Object) -> str:
+    """Return what a pod's port called `metrics` or `http` answers; nothing: it has none."""
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports", ()):
+            if port.get("name") in ("metrics", "http"):
+                url = f"http://{pod['status']['podIP']}:{port['containerPort']}/metrics"
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    return str(answer.read().decode())
+    return ""
+
+
+def test_every_stage_succeeds_and_its_model_is_recorded(run: Run) -> None:
+    for stage in STAGES:
+        status = run.user.status("TrainingStage", stage)
+        assert status["step"] == status["totalSteps"] == status["checkpoint"], stage
+        assert status["attempt"] >= 1
+        assert status["modelDigest"] == run.user.store().digest(f"stages/{stage}/model")
+
+
+def test_the_evaluation_tells_which_model_it_evaluated(run: Run) -> None:
+    status = run.user.status("Evaluation", "held-out")
+    model = run.user.status("TrainingStage", "advanced")["modelDigest"]
+    assert status["modelDigest"] == model
+    assert set(status["accuracy"]) == {"Think", "NoThink"}
+    assert all(0 <= value <= 1 for value in status["accuracy"].values())
+    assert run.user.store().exists("evaluations/held-out/result.json")
+
+
+def test_stages_run_as_the_jobs_that_the_documentation_names(run: Run) -> None:
+    jobs = {(m["kind"], m["metadata"]["name"]) for m in _jobs(run.user)}
+    attempt = {s: run.user.status("TrainingStage", s)["attempt"] for s in STAGES}
+    for stage in ("foundation", "advanced"):
+        assert ("RayJob", f"{stage}-a{attempt[stage]}") in jobs
+        found = run.components(stage)
+        assert {"head", "learner", "rollout", "submitter"} <= set(found), stage
+    # Fusion samples on Ray first, and learns in a PyTorchJob of two pods then.
+    assert ("PyTorchJob", f"fusion-a{attempt['fusion']}") in jobs
+    found = run.components("fusion")
+    assert found["learner"] == 2 and {"head", "rollout", "submitter"} <= set(found)
+    assert ("PyTorchJob", f"base-a{attempt['base']}") in jobs
+    assert ("Job", "dataset-videos-a1") in jobs
+    assert run.components("judge") == {"judge": 1}
+
+
+def _jobs(user: User) -> list[Object]:
+    kinds = (("ray.io/v1", "RayJob"), ("kubeflow.org/v1", "PyTorchJob"), ("batch/v1", "Job"))
+    return [m for version, kind in kinds for m in user.api.items(version, kind, user.namespace)]
