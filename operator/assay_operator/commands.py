@@ -30,7 +30,13 @@ def evaluation_arguments(orders: str) -> tuple[str, ...]:
 
 
 def serve_arguments(
-    orders: ServeOrders, *, host: str, port: int, memory_fraction: float, graphs: bool
+    orders: ServeOrders,
+    *,
+    host: str,
+    port: int,
+    memory_fraction: float,
+    graphs: bool,
+    cache_bytes: int | None = None,
 ) -> tuple[str, ...]:
     """Return the arguments of a reward model's server.
 
@@ -40,6 +46,7 @@ def serve_arguments(
         port: port to listen on.
         memory_fraction: share of the device's memory that vLLM takes.
         graphs: whether to compile and record CUDA graphs: slower to start, faster to answer.
+        cache_bytes: memory for keys and values; none: a GPU's share, or the environment's.
     """
     images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
     return (
@@ -48,5 +55,6 @@ def serve_arguments(
         *("--dtype", orders.precision.lower(), *(() if graphs else ("--enforce-eager",))),
         *("--max-model-len", str(orders.max_model_length_tokens)),
         *("--gpu-memory-utilization", str(memory_fraction)),
+        *(("--kv-cache-memory-bytes", str(cache_bytes)) if cache_bytes else ()),
         *("--limit-mm-per-prompt", json.dumps({"image": images, "video": 1})),
     )

@@ -23,6 +23,8 @@ from assay_operator.observed import ServeOrders
 _PROBE_SECONDS = 10
 _SECONDS_PER_BILLION = 30
 """Time to load a billion parameters, out of a store that others use too."""
+_CACHE_SHARE = 1 / 8
+"""Of a pod's memory on CPUs, for keys and values; a GPU's is shared out by vLLM itself."""
 _LONGEST_START_SECONDS = 7200
 _IMAGE_PULL_SECONDS = 1800
 """Time that a node has to pull the image, before the server's own time begins."""
@@ -38,19 +40,21 @@ def build_judge(workload: Workload, owner: Owner, platform: Platform) -> tuple[M
     assert isinstance(orders, ServeOrders), "a server is told what to serve"
     where = site(workload, platform, "spec.pool", orders.pool)
     budget = start_budget_seconds(orders)
+    size = single_size(where)
     arguments = serve_arguments(
         orders,
         host="0.0.0.0",
         port=JUDGE_PORT,
         memory_fraction=0.9 if where.gpus else 0.1,
         graphs=where.gpus > 0,
+        cache_bytes=None if where.gpus else int(size.memory_gib * 2**30 * _CACHE_SHARE),
     )
     pod = Pod(
         component="judge",
         container="server",
         image=platform.images.trainer,
         pool=where.pool,
-        size=single_size(where),
+        size=size,
         command=(PYTHON, *arguments),
         env=SERVER_ENV,
         container_extra=_probes(budget),
