@@ -354,6 +354,7 @@ def test_what_is_not_the_writer_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_stage_goes_on_with_the_step_that_it_has_saved() -> None:
     simulation = under_way()
     cluster = simulation.cluster
+    simulation.step(cluster.objects["PyTorchJob", "alone-a1"])
     suspend(simulation, True)
     simulation.operator.tick()
     assert cluster.reason("TrainingStage", "alone") == "Suspending"
@@ -373,7 +374,7 @@ def test_a_stage_goes_on_with_the_step_that_it_has_saved() -> None:
     status = cluster.status_of("TrainingStage", "alone")
     assert cluster.reason("TrainingStage", "alone") == "Completed"
     (first,) = status["attempts"]
-    assert first["message"] == "saved a checkpoint of step 0 and stopped"
+    assert first["message"] == "saved a checkpoint of step 1 and stopped"
     assert not any(status["failures"].values())
 
 
