@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         ResolvedJudge,
         ResolvedModel,
         ResolvedStageJob,
+        StopRequest,
     )
     from assay_api.reward_model import RewardModel
     from assay_api.stage import TrainingStage
@@ -77,6 +78,7 @@ __all__ = [
     "ScratchModel",
     "Split",
     "Status",
+    "StopRequest",
     "StoreError",
     "ThinkingMode",
     "TrainingPipeline",

@@ -76,6 +76,7 @@ class Metadata(Model):
     labels: dict[str, str] = Field(default_factory=dict, description="Labels, for selection.")
     annotations: dict[str, str] = Field(default_factory=dict, description="Annotations.")
     generation: int = Field(default=1, description="Counts changes of the spec; set by the server.")
+    uid: str = Field(default="", description="The server's identity of this very object.")
 
 
 _MAX_MESSAGE = 32_768

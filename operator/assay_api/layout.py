@@ -47,9 +47,23 @@ class ResourceId(NamedTuple):
         """Return the key of how an attempt ended, e.g. `.../outcomes/attempt-1.json`."""
         return f"{self.folder}/outcomes/attempt-{attempt}.json"
 
+    def stop_key(self, attempt: int) -> str:
+        """Return the key of the request to an attempt to stop, e.g. `.../stops/attempt-1.json`."""
+        return f"{self.folder}/{stop_file(attempt)}"
+
     def log_key(self, attempt: int) -> str:
         """Return the key of an attempt's output, e.g. `stages/foundation/logs/attempt-1.log`."""
         return f"{self.folder}/logs/attempt-{attempt}.log"
+
+
+def stop_file(attempt: int) -> str:
+    """Return the key of the request to stop within the resource's own folder.
+
+    Example:
+        >>> stop_file(3)
+        'stops/attempt-3.json'
+    """
+    return f"stops/attempt-{attempt}.json"
 
 
 def accuracy_key(mode: ThinkingMode) -> str:

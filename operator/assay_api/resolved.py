@@ -6,7 +6,7 @@ References by name are gone: what is left are URLs and digests, which do not cha
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from assay_api.base import Model
 from assay_api.dataset import Dataset
@@ -51,6 +51,13 @@ class ResolvedStageJob(Model):
     dataset: str = Field(description="URL of the dataset.")
     judges: tuple[ResolvedJudge, ...] = Field(default=(), description="Reward models.")
     output: str = Field(description="URL of the stage's folder: checkpoints, metrics, model.")
+
+
+class StopRequest(Model):
+    """Asks one attempt of a stage to save a checkpoint and to end: `stops/attempt-N.json`."""
+
+    uid: str = Field(description="`metadata.uid` of the stage: one made later has another.")
+    requested_at: AwareDatetime = Field(description="When it was asked, with its time zone.")
 
 
 class ResolvedEvaluationJob(Model):

@@ -50,6 +50,11 @@ ADVICE = {
         "wait for its result if it has none; else train the evaluated stage further, or lower the "
         "gate's minAccuracy",
     ),
+    Reason.SUSPENDING: Advice(
+        "",
+        "wait: it ends its step, saves a checkpoint and stops; after ten minutes it is deleted and "
+        "its last checkpoint counts",
+    ),
     Reason.SUSPENDED: Advice(
         "set spec.suspend to false",
         "`kubectl patch {kind} {name} --namespace {namespace} --type merge --patch "

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     WAITING_FOR_DATASET = "WaitingForDataset"
     WAITING_FOR_REWARD_MODEL = "WaitingForRewardModel"
     GATE_NOT_PASSED = "GateNotPassed"
+    SUSPENDING = "Suspending"
     SUSPENDED = "Suspended"
     SPEC_CHANGED = "SpecChanged"
     INPUT_REFUSED = "InputRefused"

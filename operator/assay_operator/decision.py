@@ -57,6 +57,8 @@ class Decision:
     """Workloads that must run; starting one that runs already changes nothing."""
     delete: tuple[ResourceId, ...] = ()
     """Resources whose live workload must stop."""
+    stop: tuple[ResourceId, ...] = ()
+    """Resources whose live workload is to be asked to save a checkpoint and to end by itself."""
     events: tuple[Event, ...] = ()
     """What to tell."""
     requeue_after: float | None = None

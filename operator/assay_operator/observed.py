@@ -54,6 +54,13 @@ class Attempt:
     stuck: Verdict | None = None
     """Why it does not run although it was started; None: it does, or has ended."""
 
+    at_work: bool = False
+    """Whether its program runs, as far as is told: it can be asked to save and stop."""
+    asked_to_stop: bool = False
+    """Whether the store has the request to it to save and stop."""
+    stopping_since_seconds: float | None = None
+    """Since when it is waited for to save and stop; None: it is not."""
+
     @property
     def live(self) -> bool:
         """Whether it has not ended."""

@@ -8,11 +8,12 @@ from assay_api.layout import ResourceId
 from assay_api.references import identify
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.decision import Event, Workload
-from assay_operator.observed import FailureClass, Observed
+from assay_operator.observed import Attempt, FailureClass, Observed
 from assay_operator.policies.attempts import Failure, pause_seconds
 from assay_operator.policies.completion import failure_of, is_finished, is_suspended, outstays
 from assay_operator.policies.dependencies import waiting_for_inputs
 from assay_operator.policies.identity import changed_identity
+from assay_operator.policies.suspension import can_save, how_it_rests, seconds_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Plan:
     """Workloads that must run."""
     delete: tuple[ResourceId, ...] = ()
     """Resources whose live workload must stop."""
+    stop: tuple[ResourceId, ...] = ()
+    """Resources whose live workload is to be asked to save and to end by itself."""
     events: tuple[Event, ...] = ()
     """What to tell."""
     requeue_after: float | None = None
@@ -55,8 +58,7 @@ def run_to_end(
 
     # Wanted to rest.
     if is_suspended(owner, observed):
-        verdict = Verdict(State.BLOCKED, Reason.SUSPENDED, "spec.suspend is true")
-        return Plan(verdict, delete=(owner,) if live else ())
+        return _resting(owner, observed)
 
     # Started, and held up.
     if live and live.stuck:
@@ -64,7 +66,7 @@ def run_to_end(
 
     # Running: nothing to add.
     if live:
-        return Plan(Verdict(State.RUNNING, Reason.RUNNING, f"attempt {live.number} runs"))
+        return Plan(Verdict(State.RUNNING, Reason.RUNNING, _how_it_runs(live)))
 
     # Failed for good.
     failure = failure_of(owner, observed)
@@ -84,6 +86,28 @@ def run_to_end(
     started = workload()
     verdict = Verdict(State.PENDING, Reason.DUE, f"attempt {started.attempt} is due")
     return Plan(verdict, apply=(started,))
+
+
+def _resting(owner: ResourceId, observed: Observed) -> Plan:
+    """Return the plan for what the user wants to rest: what can save does so before it goes."""
+    live = observed.live_attempt(owner)
+    if live is None or not can_save(live):
+        verdict = Verdict(State.BLOCKED, Reason.SUSPENDED, how_it_rests(owner, observed))
+        return Plan(verdict, delete=(owner,) if live else ())
+    left = seconds_left(live, observed.now_seconds)
+    verdict = Verdict(
+        State.BLOCKED, Reason.SUSPENDING, f"attempt {live.number} saves a checkpoint and stops"
+    )
+    if left <= 0:
+        return Plan(verdict, delete=(owner,))
+    return Plan(verdict, stop=() if live.asked_to_stop else (owner,), requeue_after=left)
+
+
+def _how_it_runs(live: Attempt) -> str:
+    if live.asked_to_stop:
+        # Whoever wants it to go on again comes too late: it may have seen the request.
+        return f"attempt {live.number} saves a checkpoint and stops; then the next one starts"
+    return f"attempt {live.number} runs"
 
 
 def keep_schedule(

@@ -184,4 +184,4 @@ def reconcile_pipeline(pipeline: TrainingPipeline, observed: Observed) -> Decisi
 
 
 def _decision(plan: Plan, status: Status) -> Decision:
-    return Decision(status, plan.apply, plan.delete, plan.events, plan.requeue_after)
+    return Decision(status, plan.apply, plan.delete, plan.stop, plan.events, plan.requeue_after)

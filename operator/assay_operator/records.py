@@ -3,11 +3,12 @@
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from assay_api import Completion
+from assay_api import Completion, StopRequest
 from assay_api.base import Model
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
@@ -40,6 +41,14 @@ class Readable(Protocol):
 
     def list(self, prefix: str = "") -> list[str]:
         """Return all keys under the prefix, sorted."""
+        ...
+
+
+class Writable(Readable, Protocol):
+    """A store that can be written as well."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Set the content of a key: entirely, or not at all."""
         ...
 
 
@@ -141,6 +150,29 @@ def read_collected(store: Readable, resource: ResourceId) -> str | None:
         return str(json.loads(store.read(key))["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(store, key, error) from None
+
+
+def read_stop(store: Readable, resource: ResourceId, attempt: int, uid: str) -> datetime | None:
+    """Return when an attempt was asked to save and stop; None: it was not.
+
+    Args:
+        store: where the request lies.
+        resource: the stage.
+        attempt: number of the attempt.
+        uid: the stage's own; the request to one before it, of the same name, is none to it.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    key = resource.stop_key(attempt)
+    if not store.exists(key):
+        return None
+    try:
+        found = StopRequest.model_validate_json(store.read(key))
+    except ValidationError:
+        # It is written anew.
+        return None
+    return found.requested_at if found.uid == uid else None
 
 
 def log_tail(store: LocalStore, resource: ResourceId, attempt: int, lines: int) -> list[str]:

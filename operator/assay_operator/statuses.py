@@ -147,12 +147,13 @@ def _record(attempt: Attempt, failure: FailureClass | None, observed: Observed) 
     assert ended is not None, "only what has ended is recorded"
     # One machine's clock is monotonic, and tells no time of day.
     at = datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds")
-    message = attempt.message or describe_exit(attempt.exit_code)
+    how = describe_exit(attempt.exit_code) if failure else "stopped"
+    message = attempt.message or how
     return AttemptRecord(
         number=attempt.number,
         failure=failure.value if failure else None,
         exit_code=attempt.exit_code,
-        message=message[:_MESSAGE_CHARACTERS] if failure else "stopped",
+        message=message[:_MESSAGE_CHARACTERS],
         step=attempt.step,
         ended_at=at if observed.on_cluster else "",
     )

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
 from assay_api.manifests import parse_manifests
 from assay_operator.children.owner import (
@@ -34,34 +33,6 @@ class Killed(BaseException):
     """The operator's process ends here."""
 
 
-class ModelStore:
-    """What workloads have written, as the operator reads it."""
-
-    url = "s3://bucket/team"
-
-    def __init__(self) -> None:
-        self.keys: dict[str, bytes] = {}
-        self.away = False
-
-    def read(self, key: str) -> bytes:
-        self._reach()
-        if key not in self.keys:
-            raise FileNotFoundError(key)
-        return self.keys[key]
-
-    def exists(self, key: str) -> bool:
-        self._reach()
-        return key in self.keys
-
-    def list(self, prefix: str = "") -> list[str]:
-        self._reach()
-        return sorted(key for key in self.keys if key.startswith(prefix))
-
-    def _reach(self) -> None:
-        if self.away:
-            raise StoreError("the store is away")
-
-
 class ModelCluster:
     """The API server's objects, and the faults of the way to it."""
 
@@ -79,6 +50,7 @@ class ModelCluster:
         self.conflict_every = 0
         self.interloper: Callable[[], object] | None = None
         self.interrupted = 0
+        self.on_delete: Callable[[Manifest], None] = lambda manifest: None
         for resource in parse_manifests(manifests, "model.yaml"):
             body = resource.model_dump(mode="json", by_alias=True, exclude={"status"})
             self.add({**body, "metadata": {"name": resource.metadata.name}})
@@ -212,6 +184,7 @@ class ModelCluster:
         there = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
         if there is None or there["metadata"]["uid"] != manifest["metadata"]["uid"]:
             return
+        self.on_delete(there)
         if manifest["kind"] in JOBS and self.rng.random() < 0.5:
             # Its own operator has something to do first.
             there["metadata"]["deletionTimestamp"] = self.timestamp()

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,17 @@ import yaml
 from cluster_api import ClusterApi
 from fake_kubelet import FakeKubelet
 from minio import Minio
+from minio.error import S3Error
 from pod_behaviours import Behaviour, Ends
 from third_party import ThirdParty
 
-from assay_api import Completion, ResolvedDatasetJob, ResolvedEvaluationJob, ResolvedStageJob
+from assay_api import (
+    Completion,
+    ResolvedDatasetJob,
+    ResolvedEvaluationJob,
+    ResolvedStageJob,
+    StopRequest,
+)
 from assay_api.digest import evaluation_digest, spec_digest, stage_digest, stage_job_digest
 from assay_api.layout import ResourceId
 from assay_operator.children.owner import LABEL_ATTEMPT, LABEL_KIND, LABEL_NAME, LABEL_ROLE
@@ -198,6 +206,51 @@ class Player:
             )
             self.write(owner.completion_key, completion.model_dump(mode="json", by_alias=True))
 
+    def stop_request(self, job: Object) -> StopRequest | None:
+        """Return what asks an attempt of a stage to stop, as its program finds it."""
+        labels = job["metadata"]["labels"]
+        owner = ResourceId(labels[LABEL_KIND], labels[LABEL_NAME])
+        found = self._read(owner.stop_key(int(labels[LABEL_ATTEMPT])))
+        request = StopRequest.model_validate_json(found) if found else None
+        uid = self.orders(job)["stage"]["metadata"]["uid"]
+        return request if request and request.uid == uid else None
+
+    def stop_as_asked(self, job: Object, step: int) -> None:
+        """Wait for the request to an attempt to stop, save a checkpoint, and end it."""
+        name = job["metadata"]["labels"][LABEL_NAME]
+        self.api.wait(f"{name} is asked to stop", lambda: self.stop_request(job))
+        self.progress(name, step)
+        self.write(f"stages/{name}/checkpoints/step-{step:06d}/checkpoint.json", {"step": step})
+        self.end(job)
+
+    def let_wait(self, job: Object, seconds: int) -> None:
+        """Let it look as if an attempt was asked to stop earlier, by so many seconds."""
+        labels = job["metadata"]["labels"]
+        kind, name = labels[LABEL_KIND], labels[LABEL_NAME]
+        request = self.stop_request(job)
+        assert request is not None
+        before = request.requested_at - timedelta(seconds=seconds)
+        earlier = request.model_copy(update={"requested_at": before})
+        key = ResourceId(kind, name).stop_key(int(labels[LABEL_ATTEMPT]))
+        self.write(key, earlier.model_dump(mode="json", by_alias=True))
+        stage = self.resource(kind, name)
+        conditions = [
+            {**c, "lastTransitionTime": before.strftime("%Y-%m-%dT%H:%M:%SZ")}
+            for c in stage["status"]["conditions"]
+        ]
+        self.api.patch(stage, {"status": {"conditions": conditions}}, "status")
+
+    def _read(self, key: str) -> bytes | None:
+        try:
+            found = self.client.get_object(self.bucket, f"{self.prefix}/{key}")
+        except S3Error:
+            return None
+        try:
+            return bytes(found.read())
+        finally:
+            found.close()
+            found.release_conn()
+
     def progress(self, name: str, step: int, total: int = 40) -> None:
         """Let a stage say how far it is."""
         value = {"step": step, "total": total, "doing": "sampling", "metrics": {}}
@@ -216,10 +269,6 @@ class Player:
 
     def _digest_of(self, dataset: str) -> str:
         name = dataset.rstrip("/").rpartition("/datasets/")[2].partition("/")[0]
-        key = f"{self.prefix}/{ResourceId('Dataset', name).completion_key}"
-        found = self.client.get_object(self.bucket, key)
-        try:
-            return str(json.loads(found.read())["digest"])
-        finally:
-            found.close()
-            found.release_conn()
+        found = self._read(ResourceId("Dataset", name).completion_key)
+        assert found is not None, f"dataset {name} is not finished"
+        return str(json.loads(found)["digest"])

@@ -6,22 +6,26 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from model_cluster import NAMESPACE, Killed, ModelCluster, ModelStore
+from model_cluster import JOBS, NAMESPACE, Killed, ModelCluster
+from model_store import ModelStore
 
 from assay_api import (
     Completion,
     ResolvedDatasetJob,
     ResolvedEvaluationJob,
     ResolvedStageJob,
+    StopRequest,
 )
 from assay_api.digest import evaluation_digest, spec_digest, stage_digest, stage_job_digest
 from assay_api.layout import PLURALS, ResourceId
 from assay_api.platform import Platform
-from assay_operator.children.owner import LABEL_ATTEMPT, Manifest
+from assay_operator.children.owner import LABEL_ATTEMPT, LABEL_KIND, Manifest
 from assay_operator.cluster.act import Writer
 from assay_operator.cluster.api import ApiError
 from assay_operator.cluster.loop import Operator
 from assay_operator.cluster.metrics import Metrics
+from assay_operator.policies.evidence import evidence_of
+from assay_operator.policies.suspension import STOP_PATIENCE_SECONDS
 
 MANIFESTS = """
 kind: Dataset
@@ -136,6 +140,12 @@ class Simulation:
         self.metrics = Metrics()
         self.operator = self.start()
         self.deaths = 0
+        self.ends = ENDS if manifests == MANIFESTS else list(self.cluster.objects)
+        self.answered = 0
+        self.saved: dict[ResourceId, int] = {}
+        self.losses: list[tuple[str, int]] = []
+        self.store.on_write = self._maybe_die
+        self.cluster.on_delete = self._check_patience
 
     def start(self) -> Operator:
         """Start the operator as a new process would: it remembers nothing."""
@@ -222,6 +232,61 @@ class Simulation:
         )
         self.store.keys[owner.completion_key] = completion.model_dump_json(by_alias=True).encode()
 
+    def _maybe_die(self, key: str) -> None:
+        if self.cluster.kill_at is not None and self.rng.random() < 0.3:
+            raise Killed
+
+    def stop_request(self, job: Manifest) -> StopRequest | None:
+        """Return what asks a job to stop, as its program sees it."""
+        if job["metadata"]["labels"][LABEL_KIND] != "TrainingStage":
+            return None
+        owner, attempt = self.cluster.owner(job), int(job["metadata"]["labels"][LABEL_ATTEMPT])
+        found = self.store.keys.get(owner.stop_key(attempt))
+        request = StopRequest.model_validate_json(found) if found else None
+        uid = job["metadata"]["ownerReferences"][0]["uid"]
+        return request if request and request.uid == uid else None
+
+    def _check_patience(self, job: Manifest) -> None:
+        """Check what must hold whenever the operator deletes: who was asked to stop has time."""
+        request = self.stop_request(job) if job["kind"] in JOBS else None
+        if request is None or self.cluster.owner(job).completion_key in self.store.keys:
+            return
+        if not evidence_of(job, self.cluster.pods_of(job)).ended:
+            waited = self.cluster.now - request.requested_at.timestamp()
+            assert waited >= STOP_PATIENCE_SECONDS, f"{job['metadata']['name']}: {waited} s"
+
+    def answer(self, job: Manifest) -> None:
+        """Let a job do what it is asked to: save the step that it is at, and end."""
+        if self.stop_request(job) is None:
+            return
+        owner = self.cluster.owner(job)
+        step = self.saved[owner] = self.step_of(owner)
+        self.store.keys[f"{owner.folder}/checkpoints/step-{step:06d}/checkpoint.json"] = b"{}"
+        self.answered += 1
+        self.cluster.end(job, 0)
+
+    def resume(self, job: Manifest) -> None:
+        """Let a job's pods start, from the newest checkpoint; see what that costs."""
+        if self.cluster.pods_of(job) or self.cluster.is_over(job):
+            return
+        owner, before = self.cluster.owner(job), "nothing"
+        for record in self.cluster.status_of(*owner).get("attempts", ()):
+            before = record["message"]
+        lost = self.step_of(owner) - self.saved.get(owner, 0)
+        self.losses.append((before, lost))
+        self.tell(owner, self.saved.get(owner, 0))
+        self.cluster.start_pods(job)
+
+    def tell(self, owner: ResourceId, step: int) -> None:
+        """Let a stage say how far it is."""
+        progress = {"step": step, "total": 40, "doing": "", "metrics": {}}
+        self.store.keys[owner.progress_key] = json.dumps(progress).encode()
+
+    def step_of(self, owner: ResourceId) -> int:
+        """Return how far a stage says it is."""
+        progress = json.loads(self.store.keys.get(owner.progress_key, b'{"step": 0}'))
+        return int(progress["step"])
+
     def happen(self) -> None:
         """Let one thing happen, out of everything that can."""
         if self.rng.random() < 0.5:
@@ -274,21 +339,19 @@ class Simulation:
 
     def step(self, job: Manifest) -> None:
         """Let a stage come further."""
-        key = self.cluster.owner(job).progress_key
-        before = json.loads(self.store.keys.get(key, b'{"step": 0}'))["step"]
-        progress = {"step": before + 1, "total": 40, "doing": "", "metrics": {}}
-        self.store.keys[key] = json.dumps(progress).encode()
+        owner = self.cluster.owner(job)
+        self.tell(owner, self.step_of(owner) + 1)
 
     def all_ended(self) -> bool:
         """Tell whether everything stands where it should in the end."""
-        return all(self.cluster.reason(*end) == "Completed" for end in ENDS)
+        return all(self.cluster.reason(*end) == "Completed" for end in self.ends)
 
     def calm_down(self) -> None:
         """Let no more faults come, and the user want everything done."""
         cluster = self.cluster
         cluster.fault_rate, cluster.kill_at, cluster.conflict_every = 0.0, None, 0
         cluster.interloper, self.store.away = None, False
-        for name in OF_USER:
+        for name in [*OF_USER, "alone"]:
             if ("TrainingStage", name) in cluster.objects:
                 cluster.change_spec(cluster.objects["TrainingStage", name], suspend=False)
 
@@ -317,6 +380,7 @@ FOR_STAGES: list[tuple[Callable[[Simulation, Manifest], None], bool]] = [
     (lambda s, job: s.cluster.end(job, 137), True),
     (lambda s, job: s.cluster.end(job, 137, reason="OOMKilled"), True),
     (Simulation.replace_pod, True),
+    *[(Simulation.answer, True)] * 4,
     (lambda s, job: s.cluster.remove(job), False),
     # It says that it has succeeded, and has no proof.
     (lambda s, job: s.cluster.end(job, 0), True),

@@ -160,13 +160,14 @@ def test_a_recorded_attempt_that_still_holds_pods_goes_at_once() -> None:
 
 
 def test_a_stop_is_on_record_before_the_child_goes() -> None:
-    running = child(status=conditions("Running"))
-    first = decided(seen(running, pod(), manifests=RESTING))
+    # It has nothing to save: its program does not run yet.
+    pending = child(status=conditions("Created"))
+    first = decided(seen(pending, pod(phase="Pending"), manifests=RESTING))
     assert (reason(first), first.delete, first.requeue_after) == (Reason.SUSPENDED, (), 0.0)
     (stop,) = first.status.model_dump(by_alias=True)["attempts"]
     assert (stop["number"], stop["failure"]) == (1, None)
     status = {"attempt": 1, "attempts": [record(1)]}
-    second = decided(seen(running, pod(), manifests=RESTING, alone=status))
+    second = decided(seen(pending, pod(phase="Pending"), manifests=RESTING, alone=status))
     assert names(second.delete) == ["PyTorchJob alone-a1"]
 
 

@@ -4,9 +4,11 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from played_workloads import API, SFT, Player
+from played_workloads import API, SFT, Object, Player
+from pod_behaviours import Waits
 
 from assay_operator.children.owner import CHILD_SELECTOR
+from assay_operator.policies.evidence import is_at_work
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -38,22 +40,69 @@ def made_by_the_operator(player: Player) -> list[str]:
     ]
 
 
-def test_a_suspended_stage_frees_its_pods_and_goes_on_as_a_new_attempt(player: Player) -> None:
-    player.apply_stage("sft")
-    player.wait_for_job("sft")
-    player.progress("sft", 12)
-    player.change("TrainingStage", "sft", {"suspend": True})
-    stage = player.wait_for_reason("TrainingStage", "sft", "Suspended")
-    player.api.wait(
-        "the pods are gone", lambda: not player.api.items("v1", "Pod", player.namespace)
-    )
-    assert not player.jobs("sft")
-    player.change("TrainingStage", "sft", {"suspend": False})
-    player.succeed(player.wait_for_job("sft", 2))
-    stage = player.wait_for_reason("TrainingStage", "sft", "Completed")
+def wait_for_work(player: Player, stage: str) -> Object:
+    """Return the job of a stage's first attempt, once its own operator knows that it runs."""
+    job = player.wait_for_job(stage)
+    player.api.wait("its program runs", lambda: is_at_work(player.jobs(stage)[0]))
+    return job
+
+
+def no_pods(player: Player) -> bool:
+    return not player.api.items("v1", "Pod", player.namespace)
+
+
+@pytest.mark.parametrize("method", ["sft", "rl"])
+def test_a_suspended_stage_saves_frees_its_pods_and_goes_on_as_a_new_attempt(
+    player: Player, method: str
+) -> None:
+    methods = {"sft": {}, "rl": {"rl": {"steps": 40}, "rewards": [{"type": "Accuracy"}]}}
+    player.apply_stage("stage", **methods[method])
+    job = wait_for_work(player, "stage")
+    player.progress("stage", 12)
+    player.change("TrainingStage", "stage", {"suspend": True})
+    player.wait_for_reason("TrainingStage", "stage", "Suspending")
+    assert player.jobs("stage") and not no_pods(player)
+    player.stop_as_asked(job, 13)
+    stage = player.wait_for_reason("TrainingStage", "stage", "Suspended")
+    assert stage["status"]["checkpoint"] == 13
+    player.api.wait("the pods are gone", lambda: no_pods(player))
+    player.api.wait("the child is gone", lambda: not player.jobs("stage"))
+    player.change("TrainingStage", "stage", {"suspend": False})
+    second = player.wait_for_job("stage", 2)
+    # The request was to the first attempt only.
+    assert player.stop_request(second) is None
+    player.succeed(second)
+    stage = player.wait_for_reason("TrainingStage", "stage", "Completed")
     # It was asked to stop: that is nobody's failure.
-    assert stage["status"]["attempts"][0]["message"] == "stopped"
+    (first,) = stage["status"]["attempts"]
+    assert (first["step"], first["message"]) == (13, "saved a checkpoint of step 13 and stopped")
     assert not any(stage["status"]["failures"].values())
+
+
+def test_what_does_not_stop_when_it_is_asked_is_deleted_after_a_while(player: Player) -> None:
+    player.apply_stage("deaf")
+    job = wait_for_work(player, "deaf")
+    player.change("TrainingStage", "deaf", {"suspend": True})
+    player.wait_for_reason("TrainingStage", "deaf", "Suspending")
+    player.api.wait("it is asked", lambda: player.stop_request(job))
+    player.let_wait(job, 590)
+    assert player.reason("TrainingStage", "deaf") == "Suspending"
+    stage = player.wait_for_reason("TrainingStage", "deaf", "Suspended")
+    (first,) = stage["status"]["attempts"]
+    assert first["message"] == "did not stop within 600 s and was deleted"
+    assert first["message"] in player.message("TrainingStage", "deaf")
+    player.api.wait("the pods are gone", lambda: no_pods(player))
+    assert not any(stage["status"]["failures"].values())
+
+
+def test_what_has_not_begun_is_deleted_at_once(player: Player) -> None:
+    player.kubelet.when(Waits(), player.namespace)
+    player.apply_stage("pending")
+    player.wait_for_reason("TrainingStage", "pending", "ImagePull")
+    player.change("TrainingStage", "pending", {"suspend": True})
+    stage = player.wait_for_reason("TrainingStage", "pending", "Suspended")
+    assert [r["message"] for r in stage["status"]["attempts"]] == ["stopped"]
+    player.api.wait("the pods are gone", lambda: no_pods(player))
 
 
 def test_a_deleted_stage_leaves_nothing_but_what_is_stored(player: Player) -> None:

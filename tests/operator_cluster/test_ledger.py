@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from made_objects import DATASET, STAGE, child, conditions, pod, record, seen
-from model_cluster import ModelStore
+from model_store import ModelStore
 
 from assay_api import Completion
 from assay_api.layout import ResourceId

@@ -53,6 +53,48 @@ def test_everything_ends_whatever_went_wrong_before(seed: int) -> None:
     assert ("CronJob", "evaluation-nightly") in cluster.objects
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_no_step_is_lost_by_a_stage_that_is_suspended_and_resumed_at_random(seed: int) -> None:
+    simulation = Simulation(ALONE, seed)
+    cluster, rng = simulation.cluster, simulation.rng
+    stage = cluster.objects["TrainingStage", "alone"]
+    cluster.change_spec(stage, retry={"preemption": 99, "infrastructure": 99, "application": 99})
+    deaf = set[str]()
+    for _ in range(400):
+        cluster.fault_rate = rng.choice([0.0, 0.0, 0.02, 0.2])
+        simulation.store.away = rng.random() < 0.1
+        if rng.random() < 0.1:
+            cluster.kill_at = cluster.writes + rng.randint(1, 4)
+        simulation.tick()
+        cluster.settle()
+        if rng.random() < 0.05:
+            cluster.change_spec(stage, suspend=not stage["spec"]["suspend"])
+        for job in cluster.jobs():
+            name = job["metadata"]["name"]
+            if job["metadata"].get("deletionTimestamp") or cluster.is_over(job):
+                continue
+            if cluster.owner(job).kind == "Dataset":
+                cluster.start_pods(job)
+                simulation.succeed(job)
+            elif not cluster.pods_live(job):
+                simulation.resume(job)
+                deaf |= {name} if rng.random() < 0.2 else set()
+            elif rng.random() < 0.02:
+                cluster.end(job, 137)
+            elif simulation.stop_request(job) and name not in deaf and rng.random() < 0.3:
+                simulation.answer(job)
+            else:
+                simulation.step(job)
+    assert simulation.answered >= 2
+    stopped = [lost for before, lost in simulation.losses if before.startswith("saved")]
+    assert stopped and not any(stopped)
+    # That it would be seen: who is killed loses steps.
+    assert any(lost for before, lost in simulation.losses if before.startswith("was killed"))
+    simulation.calm_down()
+    simulation.finish_everything(50)
+    assert cluster.reason("TrainingStage", "alone") == "Completed"
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_two_that_both_believe_they_may_write_make_nothing_twice(seed: int) -> None:
     simulation = Simulation(seed=seed)

@@ -40,6 +40,7 @@ def ended(number: int, exit_code: int, **more: object) -> Attempt:
         (-9, False, FailureClass.INFRASTRUCTURE),
         (-15, False, FailureClass.INFRASTRUCTURE),
         (-11, False, FailureClass.INFRASTRUCTURE),
+        (143, False, FailureClass.INFRASTRUCTURE),
         (1, True, FailureClass.INFRASTRUCTURE),
         (None, False, FailureClass.INFRASTRUCTURE),
     ],

@@ -1,6 +1,7 @@
 """Orders: what a container is told, in a ConfigMap that never changes."""
 
 import hashlib
+from typing import Any
 
 from assay_operator.children.owner import Manifest, Owner, child_name, metadata
 from assay_operator.decision import Workload
@@ -12,7 +13,13 @@ FILE = "orders.json"
 PATH = f"{FOLDER}/{FILE}"
 """The file, as commands name it."""
 
-_NOT_ORDERED = {"stage": {"status"}, "dataset": {"status"}, "evaluation": {"status"}}
+_NOT_READ: dict[str, Any] = {"status": True, "metadata": {"uid"}}
+_NOT_ORDERED: dict[str, dict[str, Any]] = {
+    # A stage's own identity is that of requests to stop.
+    "stage": {"status": True},
+    "dataset": _NOT_READ,
+    "evaluation": _NOT_READ,
+}
 """What is, in place of what is wanted: it changes all the time, and no container reads it."""
 
 

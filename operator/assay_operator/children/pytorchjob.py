@@ -24,6 +24,8 @@ from assay_operator.decision import Workload
 
 CONTAINER = "pytorch"
 """Name that the training-operator looks for."""
+_LAUNCHER_SECONDS = 10
+"""Time that torchrun has to end itself, after it has waited for its processes."""
 
 
 def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tuple[Manifest, ...]:
@@ -48,6 +50,7 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
         between_nodes=learners.pods > 1,
         template=spec.pod_template,
         grace_seconds=GRACE_SECONDS,
+        env={"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - _LAUNCHER_SECONDS)},
     )
     template = pod_template(workload, platform, pod)
     priority = spec.pod_template.priority_class or where.pool.priority_class

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from assay_api.base import Status
+from assay_api.errors import StoreError
 from assay_api.layout import ResourceId
 from assay_operator.children.owner import Manifest
 from assay_operator.cluster.actions import Actions
@@ -18,12 +20,14 @@ from assay_operator.cluster.status_writes import (
     new_failures,
     next_status,
 )
-from assay_operator.conditions import Reason, State, Verdict
+from assay_operator.conditions import Reason, State, Verdict, verdict_of
 from assay_operator.statuses import with_verdict
 
 logger = logging.getLogger(__name__)
 
 COMPONENT = "assay-operator"
+ASK_AGAIN_SECONDS = 5.0
+"""Pause before a store that could not be told is tried again."""
 
 
 class Writer:
@@ -68,6 +72,31 @@ class Writer:
             verdict = Verdict(State.BLOCKED, Reason.CHILD_REFUSED, str(error))
             self.write_status(raw, with_verdict(actions.status, verdict))
         return wrote
+
+    def ask_to_stop(self, raw: Manifest, actions: Actions, ask: Callable[[int], None]) -> Actions:
+        """Have an attempt asked to save and stop, where that is due; return what is left to write.
+
+        A store that can't be told is tried again soon; until then the status says so.
+
+        Args:
+            raw: the resource as it was seen.
+            actions: what was decided.
+            ask: asks the attempt of this number.
+        """
+        if actions.stop is None or not self._may_write():
+            return actions
+        try:
+            ask(actions.stop)
+        except StoreError as error:
+            self._metrics.went_wrong("store")
+            logger.error("not asked to stop: %s", error, extra=_who(raw))
+            verdict = verdict_of(actions.status)
+            text = f"{verdict.message}, once it can be told: {error}"
+            status = with_verdict(actions.status, replace(verdict, message=text))
+            return replace(actions, status=status, requeue_after=ASK_AGAIN_SECONDS)
+        self._metrics.wrote("stop", raw["kind"])
+        logger.info("attempt %d is asked to stop", actions.stop, extra=_who(raw))
+        return actions
 
     def write_status(self, raw: Manifest, status: Status | Mapping[str, Any]) -> bool:
         """Set a resource's status, and tell of it, if it says something new; tell whether."""

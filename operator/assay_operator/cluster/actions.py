@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from assay_api import Evaluation, TrainingPipeline
+from assay_api import Evaluation, TrainingPipeline, TrainingStage
 from assay_api.base import Status
 from assay_api.digest import canonical_json
 from assay_api.errors import InvalidInput
@@ -23,6 +23,7 @@ from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.observed import Observed
 from assay_operator.pipelines import expand
+from assay_operator.policies.completion import is_suspended
 from assay_operator.policies.evidence import evidence_of
 from assay_operator.reconcile import reconcile
 from assay_operator.statuses import with_verdict
@@ -46,6 +47,8 @@ class Actions:
     """Objects that must be there; those that are, stay."""
     replace: tuple[Manifest, ...] = ()
     """Stages of a pipeline whose spec is another now."""
+    stop: int | None = None
+    """Number of the attempt that is to be asked, by the store, to save and stop."""
     requeue_after: float | None = None
     """Seconds until the next look is due although nothing else changes."""
 
@@ -60,10 +63,19 @@ def decide(resource: Resource, seen: Seen, observed: Observed, build: BuildChild
         return _stop(resource, seen, observed, decision)
     stale = leftovers(id_, seen)
     if not decision.apply:
-        return Actions(decision.status, delete=stale, requeue_after=decision.requeue_after)
+        return _wait(id_, seen, observed, decision, stale)
     if is_kept(decision.apply[0]):
         return _keep(resource, seen, observed, decision, build)
     return _start(resource, seen, observed, decision, build, stale)
+
+
+def needs_no_store(id_: ResourceId, seen: Seen, observed: Observed) -> bool:
+    """Tell whether what is to be done about a resource is known without the store.
+
+    A stage that is to rest is waited for no longer because the store is away. Only of an end that
+    is not on record nobody knows, without the store, what it was.
+    """
+    return is_suspended(id_, observed) and not _unrecorded(id_, seen, observed)
 
 
 def is_kept(workload: Workload) -> bool:
@@ -75,9 +87,12 @@ def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:
     """Return the objects of recorded attempts that are of no use any more.
 
     A child that is over stays, for its log, until the attempt after it is over too; one that is
-    recorded as over and still holds pods goes at once, and so do companions without a child.
+    recorded as over and still holds pods goes at once, and so do one that has stopped for a stage
+    that rests, and companions without a child.
     """
-    recorded = {record["number"] for record in seen.recorded(id_).get("attempts") or ()}
+    records = seen.recorded(id_).get("attempts") or ()
+    recorded = {record["number"] for record in records}
+    stopped = {r["number"] for r in records if not r.get("failure")} if _rests(id_, seen) else set()
     children = [c for c in seen.own_children(id_) if not is_server(c) and c.kind != "CronJob"]
     numbers = [child.attempt for child in children]
     gone = [
@@ -85,7 +100,7 @@ def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:
         for child in children
         if child.attempt in recorded
         and not child.is_deleting
-        and (not _is_over(child) or child.attempt < max(numbers))
+        and (not _is_over(child) or child.attempt < max(numbers) or child.attempt in stopped)
     ]
     useless = [
         manifest
@@ -93,6 +108,11 @@ def leftovers(id_: ResourceId, seen: Seen) -> tuple[Manifest, ...]:
         if attempt_of(manifest) in recorded and attempt_of(manifest) not in numbers
     ]
     return (*(child.manifest for child in gone), *useless, *_unscheduled(id_, seen))
+
+
+def _rests(id_: ResourceId, seen: Seen) -> bool:
+    resource = seen.resources.get(id_)
+    return isinstance(resource, TrainingStage) and resource.spec.suspend
 
 
 def _unscheduled(id_: ResourceId, seen: Seen) -> list[Manifest]:
@@ -108,6 +128,27 @@ def _unscheduled(id_: ResourceId, seen: Seen) -> list[Manifest]:
 def _is_over(child: Child) -> bool:
     evidence = evidence_of(child.manifest, child.pods)
     return evidence.ended and not evidence.lingers
+
+
+def _wait(
+    id_: ResourceId,
+    seen: Seen,
+    observed: Observed,
+    decision: Decision,
+    stale: tuple[Manifest, ...],
+) -> Actions:
+    live = observed.live_attempt(id_)
+    stop = live.number if live and decision.stop else None
+    over = is_suspended(id_, observed) and bool(_unrecorded(id_, seen, observed))
+    # What has stopped as it was asked to goes when that is on record.
+    soon = 0.0 if over else decision.requeue_after
+    return Actions(decision.status, delete=stale, stop=stop, requeue_after=soon)
+
+
+def _unrecorded(id_: ResourceId, seen: Seen, observed: Observed) -> list[int]:
+    """Return the attempts that have ended, and whose end is not on record."""
+    before = [a.number for a in observed.attempts_of(id_) if not a.live]
+    return [number for number in before if not _is_recorded(id_, number, seen)]
 
 
 def _stop(resource: Resource, seen: Seen, observed: Observed, decision: Decision) -> Actions:
@@ -137,9 +178,7 @@ def _start(
     stale: tuple[Manifest, ...],
 ) -> Actions:
     id_ = identify(resource)
-    before = [a.number for a in observed.attempts_of(id_) if not a.live]
-    unrecorded = [number for number in before if not _is_recorded(id_, number, seen)]
-    if unrecorded:
+    if _unrecorded(id_, seen, observed):
         return Actions(decision.status, delete=stale, requeue_after=0.0)
     alive = predecessor(id_, seen)
     if alive:

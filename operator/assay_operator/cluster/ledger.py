@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from datetime import UTC, datetime
 from typing import Any
 
-from assay_api import Completion, Evaluation
+from assay_api import Completion, Evaluation, StopRequest, TrainingStage
 from assay_api.base import ThinkingMode
 from assay_api.errors import StoreError
 from assay_api.layout import ResourceId, accuracy_key
@@ -15,7 +16,13 @@ from assay_operator.cluster.seen import Child, Seen
 from assay_operator.conditions import Reason
 from assay_operator.observed import Finished
 from assay_operator.policies.evidence import evidence_of
-from assay_operator.records import Readable, read_collected, read_completion, read_progress
+from assay_operator.records import (
+    Writable,
+    read_collected,
+    read_completion,
+    read_progress,
+    read_stop,
+)
 
 ASK_STARTED_SECONDS = 10.0
 """How often the store is asked about what has been started."""
@@ -32,7 +39,7 @@ ASK_SCHEDULED_SECONDS = 60.0
 class Ledger:
     """Remembers what the store told; a restart asks again, what has Succeeded left out."""
 
-    def __init__(self, store: Readable, executor: Executor) -> None:
+    def __init__(self, store: Writable, executor: Executor) -> None:
         """Take the namespace's store, and threads to ask it from."""
         self._store = store
         self._executor = executor
@@ -41,6 +48,7 @@ class Ledger:
         self._steps: dict[ResourceId, int] = {}
         self._still_since: dict[ResourceId, float] = {}
         self._checkpoints: dict[ResourceId, int] = {}
+        self._stops: dict[ResourceId, tuple[str, int, float]] = {}
         self._asked: dict[ResourceId, float] = {}
         self._problems: dict[ResourceId, str] = {}
 
@@ -73,8 +81,33 @@ class Ledger:
             steps=dict(self._steps),
             still_since=dict(self._still_since),
             checkpoints=dict(self._checkpoints),
+            stops={
+                (id_, attempt): seconds
+                for id_, (uid, attempt, seconds) in self._stops.items()
+                if id_ in seen.raw and seen.owner(id_).uid == uid
+            },
             unknown=frozenset(self._problems),
         )
+
+    def ask_to_stop(self, id_: ResourceId, uid: str, attempt: int, now_seconds: float) -> None:
+        """Ask an attempt to save a checkpoint and to stop; asking again changes nothing.
+
+        Args:
+            id_: the stage.
+            uid: its own.
+            attempt: number of the attempt.
+            now_seconds: since the epoch.
+
+        Raises:
+            StoreError: the store can't be read or written.
+        """
+        requested_at = read_stop(self._store, id_, attempt, uid)
+        if requested_at is None:
+            requested_at = datetime.fromtimestamp(now_seconds, UTC)
+            request = StopRequest(uid=uid, requested_at=requested_at)
+            text = request.model_dump_json(by_alias=True, indent=1)
+            self._store.write(id_.stop_key(attempt), text.encode())
+        self._stops[id_] = uid, attempt, requested_at.timestamp()
 
     def _wanted(self, seen: Seen) -> list[ResourceId]:
         targets = (
@@ -92,6 +125,7 @@ class Ledger:
             self._steps,
             self._still_since,
             self._checkpoints,
+            self._stops,
             self._asked,
         )
         for id_ in set(self._asked) - set(wanted):
@@ -153,6 +187,7 @@ class Ledger:
                 self._finished.pop(id_, None)
                 if id_.kind == "TrainingStage":
                     self._ask_progress(id_, id_ in fusions, now_seconds)
+                    self._ask_stop(seen, id_)
             except StoreError as error:
                 return str(error)
             return ""
@@ -171,6 +206,16 @@ class Ledger:
         # A step's checkpoint comes a moment after the step.
         if progress is not None and self._checkpoints.get(id_) != progress.step:
             self._ask_checkpoint(id_)
+
+    def _ask_stop(self, seen: Seen, id_: ResourceId) -> None:
+        """See whether the newest attempt was asked to save and stop, where that may be."""
+        children = _open_children(seen, id_) if id_ in seen.raw else []
+        if not children or not _may_be_stopping(seen, id_, children[-1]):
+            return
+        uid, attempt = seen.owner(id_).uid, children[-1].attempt
+        requested_at = read_stop(self._store, id_, attempt, uid)
+        if requested_at is not None:
+            self._stops[id_] = uid, attempt, requested_at.timestamp()
 
     def _ask_checkpoint(self, id_: ResourceId) -> None:
         if id_.kind != "TrainingStage":
@@ -218,6 +263,14 @@ def _is_refused(seen: Seen, id_: ResourceId) -> bool:
     """Tell whether a resource says that it was finished as something else."""
     found = (seen.raw.get(id_, {}).get("status") or {}).get("conditions") or ()
     return any(c["type"] == "Failed" and c["reason"] == Reason.SPEC_CHANGED for c in found)
+
+
+def _may_be_stopping(seen: Seen, id_: ResourceId, newest: Child) -> bool:
+    """Tell whether the newest attempt may have been asked to stop: it is to, or has ended well."""
+    stage = seen.resources.get(id_)
+    evidence = evidence_of(newest.manifest, newest.pods)
+    suspended = isinstance(stage, TrainingStage) and stage.spec.suspend
+    return suspended or (evidence.ended and evidence.failure is None)
 
 
 def _open_children(seen: Seen, id_: ResourceId) -> list[Child]:

@@ -14,7 +14,7 @@ from assay_api.platform import Platform
 from assay_operator.children.build import build_children
 from assay_operator.children.owner import Manifest, Owner
 from assay_operator.cluster.act import Writer
-from assay_operator.cluster.actions import decide
+from assay_operator.cluster.actions import decide, needs_no_store
 from assay_operator.cluster.api import Api, ApiError
 from assay_operator.cluster.ledger import Ledger
 from assay_operator.cluster.look import Parser, look, look_again
@@ -24,7 +24,7 @@ from assay_operator.cluster.seen import Seen
 from assay_operator.conditions import Reason, State, Verdict, conditions
 from assay_operator.decision import Workload
 from assay_operator.observed import Observed
-from assay_operator.records import Readable
+from assay_operator.records import Writable
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Operator:
         api: Api,
         writer: Writer,
         platform: Platform,
-        store_of: Callable[[str], Readable],
+        store_of: Callable[[str], Writable],
         executor: Executor,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -161,7 +161,11 @@ class Operator:
             logger.error("store: %s", problem, extra={"resource": str(id_)})
         observed = observe(seen, told, now)
         unknown = uncertain(seen, told.unknown)
-        known = [id_ for id_ in seen.resources if id_ not in unknown]
+        known = [
+            id_
+            for id_ in seen.resources
+            if id_ not in unknown or needs_no_store(id_, seen, observed)
+        ]
         work = [
             *((id_, partial(self._act, seen, observed, id_)) for id_ in known),
             *((id_, partial(self._refuse, seen, id_)) for id_ in seen.invalid),
@@ -186,6 +190,12 @@ class Operator:
 
     def _act(self, seen: Seen, observed: Observed, id_: ResourceId) -> float:
         actions = decide(observed.resources[id_], seen, observed, self._build)
+        ledger, uid = self._ledgers[seen.namespace], seen.owner(id_).uid
+        actions = self._writer.ask_to_stop(
+            seen.raw[id_],
+            actions,
+            lambda attempt: ledger.ask_to_stop(id_, uid, attempt, observed.now_seconds),
+        )
         if self._writer.carry_out(seen.raw[id_], actions):
             self._written.add((seen.namespace, id_))
         soon = actions.requeue_after

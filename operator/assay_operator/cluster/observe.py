@@ -1,7 +1,7 @@
 """From what was seen on a cluster to what decisions depend on. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,11 +9,12 @@ from assay_api.layout import ResourceId
 from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import judge_url
 from assay_operator.cluster.seen import Child, Seen, epoch_seconds, is_server
-from assay_operator.conditions import Verdict
+from assay_operator.conditions import Reason, Verdict
 from assay_operator.decision import Role
 from assay_operator.observed import Attempt, FailureClass, Finished, Observed
-from assay_operator.policies.evidence import Evidence, evidence_of
+from assay_operator.policies.evidence import Evidence, evidence_of, is_at_work
 from assay_operator.policies.stuck import no_progress, stuck_because
+from assay_operator.policies.suspension import STOPPED, STOPPED_TOO_LATE, how_it_stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Told:
     """When that step was first seen, seconds since the epoch."""
     checkpoints: Mapping[ResourceId, int] = field(default_factory=dict)
     """Steps of the newest checkpoints."""
+    stops: Mapping[tuple[ResourceId, int], float] = field(default_factory=dict)
+    """When attempts were asked to save and stop, seconds since the epoch."""
     unknown: frozenset[ResourceId] = frozenset()
     """What could not be looked up now: nothing may be concluded about it."""
 
@@ -78,7 +81,7 @@ def _attempts(seen: Seen, told: Told, id_: ResourceId, now_seconds: float) -> tu
     children = {c.attempt: c for c in seen.own_children(id_) if c.kind != "CronJob"}
     newest = int(status.get("attempt") or 0)
     found = [
-        _started(child, told, id_, now_seconds)
+        _started(child, told, id_, now_seconds, status)
         for number, child in children.items()
         if number and number not in known
     ]
@@ -124,15 +127,27 @@ def _seconds_or_zero(timestamp: str) -> float:
         return 0.0
 
 
-def _started(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> Attempt:
+def _started(
+    child: Child, told: Told, id_: ResourceId, now_seconds: float, status: Mapping[str, Any]
+) -> Attempt:
     evidence = evidence_of(child.manifest, child.pods)
     attempt = Attempt(
         child.attempt, started_seconds=child.created_seconds, step=told.steps.get(id_, 0)
     )
+    asked_seconds = told.stops.get((id_, child.attempt))
     if not evidence.ended:
-        return replace(attempt, stuck=_stuck(child, told, id_, now_seconds))
+        return replace(
+            attempt,
+            stuck=_stuck(child, told, id_, now_seconds),
+            at_work=is_at_work(child.manifest),
+            asked_to_stop=asked_seconds is not None,
+            stopping_since_seconds=_stopping_since(status, asked_seconds),
+        )
     # A collection that has its samples has done its part; it never has a completion.
     did_its_part = child.role == Role.COLLECT.value and id_ in told.collected
+    if asked_seconds is not None and evidence.failure is None and not did_its_part:
+        how = how_it_stopped(attempt.step, told.checkpoints.get(id_))
+        return replace(attempt, ended_seconds=now_seconds, stopped=True, message=how)
     return replace(
         attempt,
         ended_seconds=now_seconds,
@@ -141,6 +156,21 @@ def _started(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> A
         failure=evidence.failure,
         message=evidence.message,
     )
+
+
+def _stopping_since(status: Mapping[str, Any], asked_seconds: float | None) -> float | None:
+    """Return since when an attempt is waited for to stop: the status tells, or the request.
+
+    The status knows it where the store could not be written; its condition may have held before,
+    for another reason.
+    """
+    conditions: Sequence[Mapping[str, Any]] = status.get("conditions") or ()
+    blocked = next((c for c in conditions if c["type"] == "Blocked"), {})
+    if blocked.get("reason") != Reason.SUSPENDING:
+        # Suspended anew after it was to go on: the time counts from now.
+        return None
+    told_seconds = _seconds_or_zero(str(blocked.get("lastTransitionTime") or ""))
+    return max(told_seconds, asked_seconds or 0.0)
 
 
 def _exit_code(evidence: Evidence) -> int | None:
@@ -198,5 +228,12 @@ def _forgotten(status: Mapping[str, Any]) -> Mapping[FailureClass, int]:
 def stop_recorded(observed: Observed, id_: ResourceId) -> Observed:
     """Return the world in which the resource's live attempt was stopped on request."""
     *before, newest = observed.attempts_of(id_)
-    ended = replace(newest, ended_seconds=observed.now_seconds, stopped=True, stuck=None)
+    waited = newest.stopping_since_seconds is not None
+    ended = replace(
+        newest,
+        ended_seconds=observed.now_seconds,
+        stopped=True,
+        stuck=None,
+        message=STOPPED_TOO_LATE if waited else STOPPED,
+    )
     return replace(observed, attempts={**observed.attempts, id_: (*before, ended)})

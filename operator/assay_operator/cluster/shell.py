@@ -21,7 +21,7 @@ from assay_operator.cluster.loop import Operator, Wake, run
 from assay_operator.cluster.metrics import Metrics
 from assay_operator.cluster.skew import skew
 from assay_operator.cluster.wake import watch
-from assay_operator.records import Readable
+from assay_operator.records import Writable
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Settings:
 
 def run_operator(
     settings: Settings,
-    store_of: Callable[[str], Readable],
+    store_of: Callable[[str], Writable],
     schema_digests: Mapping[str, str],
 ) -> None:
     """Run until a signal ends the process.

@@ -10,6 +10,8 @@ from assay_operator.observed import Attempt, FailureClass
 LONGEST_PAUSE_SECONDS = 60.0
 
 INVALID_INPUT_EXIT_CODE = 2
+SIGTERM_EXIT_CODE = 128 + 15
+"""Of a program that ended because it was asked to by the signal, after it had tidied up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ def describe_exit(exit_code: int | None) -> str:
         return "vanished"
     if exit_code == 0:
         return "ended without its completion.json"
+    if exit_code == SIGTERM_EXIT_CODE:
+        return "ended on SIGTERM"
     if exit_code > 0:
         return f"ended with exit code {exit_code}"
     try:
@@ -80,7 +84,7 @@ def classify(exit_code: int | None, served: bool = False) -> FailureClass:
         exit_code: negative for the signal that killed it; None when it is not known.
         served: whether it was a server that had been ready: its death is never the user's fault.
     """
-    if served or exit_code is None or exit_code < 0:
+    if served or exit_code is None or exit_code < 0 or exit_code == SIGTERM_EXIT_CODE:
         return FailureClass.INFRASTRUCTURE
     if exit_code == INVALID_INPUT_EXIT_CODE:
         return FailureClass.INPUT

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay_operator.observed import FailureClass
-from assay_operator.policies.attempts import INVALID_INPUT_EXIT_CODE
+from assay_operator.policies.attempts import INVALID_INPUT_EXIT_CODE, SIGTERM_EXIT_CODE
 
 Manifest = Mapping[str, Any]
 
-_SIGKILL, _SIGTERM = 128 + 9, 128 + 15
+_SIGKILL_EXIT_CODE = 128 + 9
 _EVICTED = {"Evicted", "Preempting", "NodeShutdown", "Terminated", "Shutdown", "NodeLost"}
 """`status.reason` of pods that their node, or the scheduler, sent away."""
 
@@ -55,6 +55,13 @@ def evidence_of(child: Manifest, pods: Sequence[Manifest]) -> Evidence:
             return _pytorch_job(child, pods)
         case _:
             return _by_conditions(child, pods, "Complete")
+
+
+def is_at_work(child: Manifest) -> bool:
+    """Tell whether a stage's child says that its program runs."""
+    if child["kind"] == "RayJob":
+        return bool((child.get("status") or {}).get("jobStatus") == "RUNNING")
+    return bool(_condition(child, "Running"))
 
 
 def _pytorch_job(child: Manifest, pods: Sequence[Manifest]) -> Evidence:
@@ -160,7 +167,7 @@ def _by_exit_code(exit_code: int | None, how: str, message: str) -> Evidence:
         told = message.strip().partition("\n")[0]
         text = f"failed: {told}" if told else "failed, and no pod is left to tell why"
         return Evidence(True, FailureClass.INFRASTRUCTURE, None, text)
-    killed = exit_code < 0 or exit_code in (_SIGKILL, _SIGTERM)
+    killed = exit_code < 0 or exit_code in (_SIGKILL_EXIT_CODE, SIGTERM_EXIT_CODE)
     failure = FailureClass.APPLICATION
     if how or killed:
         failure = FailureClass.INFRASTRUCTURE
@@ -194,8 +201,11 @@ def _bad_ends(pod: Manifest) -> list[Mapping[str, Any]]:
 def _root_exit_code(text: str) -> int | None:
     """Return the exit code that a launcher names: it ends with 1 whatever its worker ended with.
 
-    torch.distributed.run writes `exitcode : -9 (pid: 7)` of the first rank that failed, Ray
-    `exit code 2`.
+    torch.distributed.run writes `exitcode : -9 (pid: 7)` of the first rank that failed, and `got
+    signal: 15` if it was asked to end itself; Ray `exit code 2`.
     """
+    signalled = re.search(r"SignalException: Process \d+ got signal: (\d+)", text)
+    if signalled:
+        return -int(signalled[1])
     found = re.search(r"exit ?code\s*:?\s*(-?\d+)", text)
     return int(found[1]) if found else None

@@ -50,8 +50,13 @@ def _unfinished_consumers(judge: ResourceId, observed: Observed) -> list[Trainin
         and any(reference.target == judge for reference in references_of(stage))
         and not is_finished(identify(stage), observed)
         and not has_failed(identify(stage), observed)
-        and not is_suspended(identify(stage), observed)
+        and not _rests(identify(stage), observed)
     ]
+
+
+def _rests(stage: ResourceId, observed: Observed) -> bool:
+    # One that is to rest may still ask, to finish the step that it is at.
+    return is_suspended(stage, observed) and observed.live_attempt(stage) is None
 
 
 def judge_url(judge: ResourceId, observed: Observed) -> str | None:

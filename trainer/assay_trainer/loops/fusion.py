@@ -23,6 +23,7 @@ from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.ray_cluster import ray_cluster
 from assay_trainer.loops.sft import SftExample
+from assay_trainer.loops.stopping import is_requested
 from assay_trainer.records import FAKE, REAL, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
 from assay_trainer.rollout.pool import ClipRequest
@@ -32,8 +33,14 @@ COLLECTED = "collected.json"
 """Key of the collected samples within the stage's folder."""
 
 
-def collect(job: ResolvedStageJob) -> None:
+def collect(job: ResolvedStageJob) -> bool:
     """Sample the starting model on the Train clips and keep what is right, if not done already.
+
+    What is sampled is kept as a whole or not at all, so that a request to stop that comes while it
+    samples is met by finishing.
+
+    Returns:
+        Whether the samples are there; if not, it was asked to stop before it began to sample.
 
     Raises:
         EngineError: the model answered nothing right in one of the classes.
@@ -43,11 +50,14 @@ def collect(job: ResolvedStageJob) -> None:
     dataset = ClipDataset.open(open_store(job.dataset))
     identity = stage_job_digest(job, dataset.digest)
     if store.exists(COLLECTED) and json.loads(store.read(COLLECTED))["identity"] == identity:
-        return
+        return True
     rows = dataset.rows(Split.TRAIN)
     prompts = [prompt_item(row, spec.prompt, ThinkingMode.THINK) for row in rows]
     with ray_cluster(spec.placement.rollouts):
         pool = start_pool(job, max_completion_tokens=spec.fusion.max_completion_tokens, lora=None)
+        pool.wait_ready()
+        if is_requested(job, store):
+            return False
         answers = pool.sample(
             [
                 ClipRequest(p.text, p.row_id, derived_seed(spec.seed, "fusion", p.row_id))
@@ -68,6 +78,7 @@ def collect(job: ResolvedStageJob) -> None:
     pairs = [{"row_id": prompt.row_id, "text": rollout.text} for prompt, rollout in chosen]
     collected = {"identity": identity, "samples": pairs}
     store.write(COLLECTED, json.dumps(collected, indent=1).encode())
+    return True
 
 
 def choose(

@@ -23,6 +23,7 @@ from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import PromptStream
 from assay_trainer.loops.recorder import Clock, Recorder
 from assay_trainer.loops.rollouts import Collector
+from assay_trainer.loops.stopping import StopWatch
 from assay_trainer.loops.validation import HELD_OUT, Validator
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.records import ScoredGroup
@@ -64,22 +65,31 @@ class RlLoop:
         self._checkpoints = parts.checkpoints()
         self._every = spec.checkpoint.every
         self._recorder = Recorder(parts.store, total_steps=self._rl.steps, leads=leader is not None)
+        self._stop_watch = StopWatch(parts.job, parts.store, parts.learner)
         self._clock = Clock()
 
-    def run(self) -> None:
-        """Train from the newest checkpoint on to the stage's last step."""
+    def run(self) -> bool:
+        """Train from the newest checkpoint on to the stage's last step.
+
+        Returns:
+            Whether it came to the last step; if not, it was asked to stop, and has saved a
+            checkpoint of the step that it came to.
+        """
         position = self._checkpoints.resume()
         self._sync(position)
         if position.step == 0:
             self._recorder.record(0, self._validate(position) | self._clock.read())
-        while position.step < self._rl.steps:
+        stop = self._stop_watch.look()
+        while position.step < self._rl.steps and not stop:
             position, batch = self._collect(position)
             learned = self._learn(batch)
             position = replace(position, policy_version=position.policy_version + bool(learned))
             synced = self._sync(position)
             validated = self._validate(position)
             self._record(batch, batch.metrics, learned, synced, validated)
-            self._save(position, validated)
+            stop = self._stop_watch.look()
+            self._save(position, validated, now=bool(stop))
+        return position.step == self._rl.steps
 
     def _collect(self, position: Position) -> tuple[Position, Batch]:
         """Sample and score groups until enough are neither all right nor all wrong."""
@@ -137,9 +147,9 @@ class RlLoop:
         with self._clock.phase("validate"):
             return self._leader.validator.validate()
 
-    def _save(self, position: Position, validated: Mapping[str, float]) -> None:
+    def _save(self, position: Position, validated: Mapping[str, float], *, now: bool) -> None:
         """Publish a checkpoint where that is due, with its held-out accuracy if that is new."""
-        if position.step % self._every == 0 or position.step == self._rl.steps:
+        if now or position.step % self._every == 0 or position.step == self._rl.steps:
             with self._clock.phase("checkpoint"):
                 right = [v for name, v in validated.items() if name.startswith(HELD_OUT)]
                 self._checkpoints.save(position, fmean(right) if right else None)

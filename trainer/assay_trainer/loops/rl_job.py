@@ -20,8 +20,11 @@ _MAX_LEARNER_FAILURES = 2
 """Times that Ray Train starts the learners anew; each goes on from the newest checkpoint."""
 
 
-def run_rl(job: ResolvedStageJob) -> None:
+def run_rl(job: ResolvedStageJob) -> bool:
     """Run the stage to its end; what the learners raise is raised here.
+
+    Returns:
+        Whether it came to its end; if not, it was asked to stop, and a checkpoint is saved.
 
     Raises:
         InvalidInput: model or dataset are not what the stage needs.
@@ -34,12 +37,11 @@ def run_rl(job: ResolvedStageJob) -> None:
         if placement.learners == 1 and not is_remote():
             from assay_trainer.loops.rl_learner import run_learner
 
-            run_learner(job, pool, threads=os.cpu_count() or 1)
-        else:
-            _run_learners(job, pool)
+            return run_learner(job, pool, threads=os.cpu_count() or 1)
+        return _run_learners(job, pool)
 
 
-def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> None:
+def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
     """Run the learners by Ray Train, which starts them all anew when one dies."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -63,14 +65,19 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> None:
             ),
         )
         try:
-            trainer.fit()
+            finished = trainer.fit().return_value
         except WorkerGroupError as error:
             raise _known(error.worker_failures.values(), error) from error
         except TrainingFailedError as error:
             raise EngineError(f"Ray Train gave up: {error}; the checkpoints are kept") from error
+    if not isinstance(finished, bool):
+        raise EngineError(
+            f"Ray Train ended without the learners' word: {finished!r}; the checkpoints are kept"
+        )
+    return finished
 
 
-def _learner(config: dict[str, Any]) -> None:
+def _learner(config: dict[str, Any]) -> bool:
     """Run one of the processes that Ray Train started."""
     import ray.train
 
@@ -80,7 +87,7 @@ def _learner(config: dict[str, Any]) -> None:
     threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     leads = context.get_world_rank() == 0
     job = ResolvedStageJob.model_validate_json(config["job"])
-    run_learner(job, config["pool"] if leads else None, threads=threads)
+    return run_learner(job, config["pool"] if leads else None, threads=threads)
 
 
 def _known(failures: Any, error: Exception) -> Exception:

@@ -14,8 +14,11 @@ from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.rollout.pool import RolloutPool
 
 
-def run_learner(job: ResolvedStageJob, pool: RolloutPool | None, *, threads: int) -> None:
+def run_learner(job: ResolvedStageJob, pool: RolloutPool | None, *, threads: int) -> bool:
     """Run the loop to its end; the process that is given the samplers leads.
+
+    Returns:
+        Whether it came to its end; if not, it was asked to stop, and a checkpoint is saved.
 
     Raises:
         InvalidInput: model or dataset are not what the stage needs.
@@ -29,9 +32,10 @@ def run_learner(job: ResolvedStageJob, pool: RolloutPool | None, *, threads: int
         parts.dataset.rows(Split.TRAIN), spec.prompt, spec.rl.modes, derived_seed(spec.seed, "rl")
     )
     leader = _leader(parts, pool) if pool is not None else None
-    RlLoop(parts, prompts, leader).run()
-    if leader is not None:
+    finished = RlLoop(parts, prompts, leader).run()
+    if finished and leader is not None:
         parts.publish_model()
+    return finished
 
 
 def _leader(parts: StageParts, pool: RolloutPool) -> Leader:

@@ -12,6 +12,7 @@ from assay_trainer.learner.deepspeed_engine import Update
 from assay_trainer.learner.forward import CompletionLogprobs
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.recorder import Clock, Recorder
+from assay_trainer.loops.stopping import Stop, StopWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,31 @@ class SftExample:
     frames_as_images: int = 0
 
 
-def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step: int) -> None:
-    """Train on the examples, from the newest checkpoint on, to the stage's last step."""
+def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step: int) -> Stop:
+    """Train on the examples, from the newest checkpoint on, to the stage's last step.
+
+    Returns:
+        Why it stopped before, with a checkpoint of the step that it came to; NO: it did not.
+    """
+    stop_watch = StopWatch(parts.job, parts.store, parts.learner)
+    with stop_watch.noting_sigterm():
+        return _run(parts, examples, examples_per_step, stop_watch)
+
+
+def _run(
+    parts: StageParts,
+    examples: Sequence[SftExample],
+    examples_per_step: int,
+    stop_watch: StopWatch,
+) -> Stop:
     spec = parts.stage.spec
     checkpoints = parts.checkpoints()
     recorder = Recorder(parts.store, total_steps=spec.total_steps, leads=parts.learner.rank == 0)
     stream = ShuffledStream(examples, spec.seed)
     position = checkpoints.resume()
     recorder.say(position.step, "training")
-    clock = Clock()
-    while position.step < spec.total_steps:
+    clock, stop = Clock(), stop_watch.look()
+    while position.step < spec.total_steps and not stop:
         drawn = [example for _, example in stream.draw(position.cursor, examples_per_step)]
         with clock.phase("learn"):
             update, loss = learn(parts, drawn)
@@ -49,9 +65,12 @@ def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step
             "examples_seen": float(position.cursor),
         }
         recorder.record(position.step, metrics | clock.read())
-        if position.step % spec.checkpoint.every == 0 or position.step == spec.total_steps:
+        stop = stop_watch.look()
+        is_last = position.step == spec.total_steps
+        if position.step % spec.checkpoint.every == 0 or is_last or stop:
             with clock.phase("checkpoint"):
                 checkpoints.save(position)
+    return stop if position.step < spec.total_steps else Stop.NO
 
 
 def learn(parts: StageParts, examples: Sequence[SftExample]) -> tuple[Update, float]:

@@ -12,14 +12,19 @@ from assay_trainer.chat import END, detection_prompt, judge_prompt
 from assay_trainer.loops.fusion import both_modes, collect
 from assay_trainer.loops.parts import build_parts
 from assay_trainer.loops.sft import SftExample, run_sft
+from assay_trainer.loops.stopping import SIGTERM_EXIT_CODE, Stop
 
 _COLLECTION_DEADLINE_SECONDS = 24 * 3600
 
 
-def run_supervised(job: ResolvedStageJob) -> None:
+def run_supervised(job: ResolvedStageJob) -> bool:
     """Run the stage in this process, or in this rank of several, to its end.
 
+    Returns:
+        Whether it came to its end; if not, it was asked to stop, and a checkpoint is saved.
+
     Raises:
+        SystemExit: the process was asked to end by a signal; a checkpoint is saved.
         InvalidInput: the dataset has no examples of the task.
         EngineError: fusion found no correct sample to learn from.
     """
@@ -27,7 +32,8 @@ def run_supervised(job: ResolvedStageJob) -> None:
     world_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world_size))
     if spec.fusion is not None and int(os.environ.get("RANK", "0")) == 0:
-        collect(job)
+        if not collect(job):
+            return False
     parts = build_parts(job, temperature=1.0)
     if spec.fusion is not None:
         parts.learner.barrier()
@@ -38,9 +44,14 @@ def run_supervised(job: ResolvedStageJob) -> None:
             task_examples(spec.prompt, spec.sft, parts.dataset),
             spec.sft.examples_per_step,
         )
-    run_sft(parts, examples, count)
+    stop = run_sft(parts, examples, count)
+    if stop is Stop.SIGNALLED:
+        raise SystemExit(SIGTERM_EXIT_CODE)
+    if stop:
+        return False
     if parts.learner.rank == 0:
         parts.publish_model()
+    return True
 
 
 def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExample]:

@@ -23,6 +23,8 @@ _SUMMARISED = {
 def run_stage_job(job: ResolvedStageJob) -> None:
     """Train, publish the model, and write the completion as the very last thing.
 
+    One that is asked to stop saves a checkpoint and returns without either: it is not finished.
+
     Raises:
         InvalidInput: model, dataset or task are not what the stage needs.
         AssayError: an engine, a judge or the store failed; checkpoints are kept.
@@ -30,12 +32,12 @@ def run_stage_job(job: ResolvedStageJob) -> None:
     if job.stage.spec.rl is not None:
         from assay_trainer.loops.rl_job import run_rl
 
-        run_rl(job)
+        finished = run_rl(job)
     else:
         from assay_trainer.loops.sft_job import run_supervised
 
-        run_supervised(job)
-    if int(os.environ.get("RANK", "0")) == 0:
+        finished = run_supervised(job)
+    if finished and int(os.environ.get("RANK", "0")) == 0:
         _complete(job, open_store(job.output))
 
 
