@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         ResolvedJudge,
         ResolvedModel,
         ResolvedStageJob,
+        ResolvedStart,
+        WatchedStage,
     )
     from assay_api.reward_model import RewardModel
     from assay_api.stage import TrainingStage
@@ -73,6 +75,7 @@ __all__ = [
     "ResolvedJudge",
     "ResolvedModel",
     "ResolvedStageJob",
+    "ResolvedStart",
     "RewardModel",
     "ScratchModel",
     "Split",
@@ -81,6 +84,7 @@ __all__ = [
     "ThinkingMode",
     "TrainingPipeline",
     "TrainingStage",
+    "WatchedStage",
     "WorkloadError",
 ]
 

@@ -11,8 +11,8 @@ from assay_operator.decision import Event, Workload
 from assay_operator.observed import FailureClass, Observed
 from assay_operator.policies.attempts import Failure, pause_seconds
 from assay_operator.policies.completion import failure_of, is_finished, is_suspended, outstays
-from assay_operator.policies.dependencies import waiting_for_inputs
 from assay_operator.policies.identity import changed_identity
+from assay_operator.policies.watching import waiting_to_watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def keep_schedule(
     The cluster keeps the clock: the workload is the schedule itself, and applying it again
     changes nothing.
     """
-    blocked = waiting_for_inputs(evaluation, observed)
+    blocked = waiting_to_watch(evaluation, observed)
     if blocked:
         return Plan(blocked)
     message = f"runs at {evaluation.spec.schedule}"

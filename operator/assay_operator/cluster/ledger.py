@@ -15,7 +15,13 @@ from assay_operator.cluster.seen import Child, Seen
 from assay_operator.conditions import Reason
 from assay_operator.observed import Finished
 from assay_operator.policies.evidence import evidence_of
-from assay_operator.records import Readable, read_collected, read_completion, read_progress
+from assay_operator.records import (
+    Readable,
+    read_collected,
+    read_completion,
+    read_newest,
+    read_progress,
+)
 
 ASK_STARTED_SECONDS = 10.0
 """How often the store is asked about what has been started."""
@@ -41,6 +47,7 @@ class Ledger:
         self._steps: dict[ResourceId, int] = {}
         self._still_since: dict[ResourceId, float] = {}
         self._checkpoints: dict[ResourceId, int] = {}
+        self._newest: dict[ResourceId, Completion] = {}
         self._asked: dict[ResourceId, float] = {}
         self._problems: dict[ResourceId, str] = {}
 
@@ -73,6 +80,7 @@ class Ledger:
             steps=dict(self._steps),
             still_since=dict(self._still_since),
             checkpoints=dict(self._checkpoints),
+            newest=dict(self._newest),
             unknown=frozenset(self._problems),
         )
 
@@ -92,6 +100,7 @@ class Ledger:
             self._steps,
             self._still_since,
             self._checkpoints,
+            self._newest,
             self._asked,
         )
         for id_ in set(self._asked) - set(wanted):
@@ -145,6 +154,8 @@ class Ledger:
 
         def ask(id_: ResourceId) -> str:
             try:
+                if _is_scheduled(seen, id_):
+                    self._ask_newest(id_)
                 completion = read_completion(self._store, id_)
                 if completion:
                     self._ask_checkpoint(id_)
@@ -158,6 +169,13 @@ class Ledger:
             return ""
 
         return ask
+
+    def _ask_newest(self, id_: ResourceId) -> None:
+        newest = read_newest(self._store, id_)
+        if newest is None:
+            self._newest.pop(id_, None)
+        else:
+            self._newest[id_] = newest
 
     def _ask_progress(self, id_: ResourceId, is_fusion: bool, now_seconds: float) -> None:
         if is_fusion and id_ not in self._collected:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from assay_api import Completion
 from assay_api.layout import ResourceId
 from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import judge_url
@@ -14,6 +15,7 @@ from assay_operator.decision import Role
 from assay_operator.observed import Attempt, FailureClass, Finished, Observed
 from assay_operator.policies.evidence import Evidence, evidence_of
 from assay_operator.policies.stuck import no_progress, stuck_because
+from assay_operator.policies.watching import watched_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Told:
     """When that step was first seen, seconds since the epoch."""
     checkpoints: Mapping[ResourceId, int] = field(default_factory=dict)
     """Steps of the newest checkpoints."""
+    newest: Mapping[ResourceId, Completion] = field(default_factory=dict)
+    """Newest results of evaluations with a schedule."""
     unknown: frozenset[ResourceId] = frozenset()
     """What could not be looked up now: nothing may be concluded about it."""
 
@@ -66,6 +70,7 @@ def observe(seen: Seen, told: Told, now_seconds: float) -> Observed:
         forgotten=forgotten,
         collected=told.collected,
         checkpoints=told.checkpoints,
+        newest=told.newest,
         on_cluster=True,
     )
 
@@ -164,6 +169,11 @@ def uncertain(seen: Seen, unknown: frozenset[ResourceId]) -> frozenset[ResourceI
         id_: {*stage_ids(resource), *(r.target for r in references_of(resource))}
         for id_, resource in seen.resources.items()
     }
+    for id_, resource in seen.resources.items():
+        watched = watched_id(resource)
+        if watched is not None:
+            # It is told what that stage starts from.
+            needs[id_] |= needs.get(watched, set())
     for asked in list(needs.values()):
         for judge in asked & needs.keys():
             if judge.kind == "RewardModel":
