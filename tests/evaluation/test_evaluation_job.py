@@ -12,7 +12,7 @@ from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_data.synthetic import write_synthetic
 from assay_trainer.answers import parse_answer
-from assay_trainer.evaluation import evaluation_job
+from assay_trainer.evaluation import answering, evaluation_job
 from assay_trainer.evaluation.detector import Detection
 from assay_trainer.evaluation.evaluation_job import run_evaluation_job
 from assay_trainer.records import Clip
@@ -50,9 +50,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ThinkingMode, list[Clip
             text = "<think>so</think><answer>B</answer>"
             return [Detection(mode, text, parse_answer(text), 0.9, 7) for _ in clips]
 
-    monkeypatch.setattr(evaluation_job, "Detector", Detector)
+    monkeypatch.setattr(answering, "Detector", Detector)
     monkeypatch.setattr(evaluation_job, "model_folder", Path)
-    monkeypatch.setattr(evaluation_job, "_CLIPS_AT_A_TIME", 5)
+    monkeypatch.setattr(answering, "_CLIPS_AT_A_TIME", 5)
     return calls
 
 
