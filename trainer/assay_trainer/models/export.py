@@ -55,18 +55,23 @@ def export_checkpoint(
     """
     policy = load_policy(start, precision=precision, lora=lora, freeze_vision_tower=True)
     weights = learner_weights(weights_file)
-    for name, tensor in policy.model.state_dict(keep_vars=True).items():
-        # Adapters are made in float32; DeepSpeed may have trained them in another format.
-        if name in weights and weights[name].dtype != tensor.dtype:
-            tensor.data = tensor.data.to(weights[name].dtype)
-    try:
-        policy.model.load_state_dict(weights)
-    except RuntimeError as error:
+    state = policy.model.state_dict(keep_vars=True)
+    wrong = [name for name in {**state, **weights} if _shape(state, name) != _shape(weights, name)]
+    if wrong:
         raise StoreError(
-            f"{weights_file} does not fit the model in {start}: {error}; it was written by a stage "
-            "that starts from another model or has other adapters"
-        ) from error
+            f"{weights_file} does not fit the model in {start}: {len(wrong)} weights are missing, "
+            f"unknown or of another shape, such as {wrong[0]}; it was written by a stage that "
+            "starts from another model, or has other adapters"
+        )
+    for name, tensor in state.items():
+        # Adapters are made in float32; DeepSpeed may have trained them in another format.
+        tensor.data = tensor.data.to(weights[name].dtype)
+    policy.model.load_state_dict(weights)
     write_model(policy, card, folder)
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return weights[name].shape if name in weights else None
 
 
 def learner_weights(weights_file: Path) -> Mapping[str, Tensor]:
