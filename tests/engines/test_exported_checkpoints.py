@@ -120,7 +120,7 @@ def test_a_schedule_evaluates_the_model_then_what_has_no_result_then_nothing(
     run_stage: Callable[..., subprocess.Popen[str]],
     tmp_path: Path,
 ) -> None:
-    spec = {**sft(steps=2), "checkpoint": {"every": 1, "keep": 2}, "lora": LORA}
+    spec = {**sft(steps=2), "checkpoint": {"every": 1, "keep": 2}, "freezeVisionTower": False}
     job = make_orders(dataset, None)(tmp_path / "stage", spec)
     with run_stage(job) as process:
         log = process.communicate()[0]
