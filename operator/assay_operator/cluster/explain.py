@@ -214,7 +214,8 @@ def _notes(facts: Facts) -> list[str]:
         notes.append(f"its spec is wrong: {facts.invalid}")
     for schedule in (c.manifest for c in facts.children if c.kind == "CronJob"):
         fired = (schedule.get("status") or {}).get("lastScheduleTime")
-        notes.append(f"its schedule last fired at {fired}" if fired else "it has not fired yet")
+        said = f"last fired at {fired}" if fired else "has not fired yet"
+        notes.append(f"its schedule {said}")
     notes += [f"not looked at: {hidden}" for hidden in facts.hidden]
     return notes
 

@@ -72,7 +72,7 @@ def _progress(progress: Mapping[str, Any]) -> str:
     if "totalSteps" in progress:
         told.append(f"step {progress.get('step', 0)} of {progress['totalSteps']}")
     elif "step" in progress:
-        told.append(f"evaluated step {progress['step']}")
+        told.append(f"model of step {progress['step']}")
     for name, words in _WORDS.items():
         if name in progress:
             told.append(f"{words} {progress[name]}")
