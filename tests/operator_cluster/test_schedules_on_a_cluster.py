@@ -75,7 +75,9 @@ def test_a_schedule_watches_a_stage_while_it_trains_and_afterwards(
     # What was found out of a checkpoint opens no gate.
     player.apply_stage("gated", gate=[{"evaluation": "nightly", "minAccuracy": 0.5}])
     player.wait_for_reason("TrainingStage", "gated", "GateNotPassed")
-    assert "has no result yet" in player.message("TrainingStage", "gated")
+    assert player.message("TrainingStage", "gated") == (
+        "Evaluation/nightly has no result of the finished model yet; its newest is of step 20"
+    )
 
 
 def player_result(spec: Any, model: str, **summary: Any) -> Any:

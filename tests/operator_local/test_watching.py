@@ -188,6 +188,16 @@ def test_a_result_of_another_spec_is_not_shown(world: Observed, finish: Finish) 
     assert (shown["modelDigest"], shown["accuracy"], shown["result"]) == (None, {}, None)
 
 
+def test_a_gated_stage_is_told_what_its_evaluation_has(world: Observed, finish: Finish) -> None:
+    observed = result(finish(world, "watch", "clips", "base"), step=2)
+    gated = observed.resources[ResourceId("TrainingStage", "advanced")]
+    verdict = verdict_of(reconcile(gated, observed).status)
+    assert (verdict.reason, verdict.message) == (
+        Reason.GATE_NOT_PASSED,
+        "Evaluation/nightly has no result of the finished model yet; its newest is of step 2",
+    )
+
+
 @pytest.mark.parametrize(
     ("done", "digest", "reason"),
     [

@@ -45,6 +45,9 @@ def _how_it_stands(target: ResourceId, observed: Observed) -> str:
         return "has failed; mend that first"
     if is_suspended(target, observed):
         return "is suspended; set its spec.suspend to false"
+    if target in observed.newest:
+        step = observed.newest[target].summary.get("step", "?")
+        return f"has no result of the finished model yet; its newest is of step {step}"
     if observed.live_attempt(target):
         return "is running"
     return "has not finished yet"
