@@ -17,6 +17,7 @@ from pathlib import Path
 
 from assay_api.errors import StoreError
 from assay_data.store import MANIFEST, Store
+from assay_data.store.trees import changed, describe, tree_files
 
 _INFO = "checkpoint.json"
 _LOG = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ class CheckpointStore:
         Raises:
             StoreError: the store cannot be read.
         """
-        found = [self._read(f"{name}/{_INFO}") for name, (_, part) in self._trees() if not part]
-        return sorted(found, key=lambda checkpoint: checkpoint.step)
+        found = [self._read(name) for name, (_, part) in self._trees() if not part]
+        return sorted(filter(None, found), key=lambda checkpoint: checkpoint.step)
 
     def newest(self) -> SavedCheckpoint | None:
         """Return the newest checkpoint whose files are as they were written.
@@ -116,6 +117,47 @@ class CheckpointStore:
         parts = [self._store.fetch(name) for name in checkpoint.part_names]
         return _joined([folder, *parts]) if parts else folder
 
+    def is_there(self, checkpoint: SavedCheckpoint) -> bool:
+        """Tell whether a checkpoint has not been retired."""
+        return self._store.exists(f"{checkpoint.name}/{MANIFEST}")
+
+    def digest(self, checkpoint: SavedCheckpoint) -> str:
+        """Return the digest of a checkpoint's files.
+
+        Raises:
+            StoreError: it is not there entirely.
+        """
+        return self._store.digest(checkpoint.name)
+
+    def read(self, checkpoint: SavedCheckpoint, name: str) -> bytes:
+        """Return the content of one file of a checkpoint.
+
+        Raises:
+            StoreError: it is not there.
+        """
+        return self._store.read(f"{checkpoint.name}/{name}")
+
+    def fetch_file(self, checkpoint: SavedCheckpoint, name: str, path: Path) -> None:
+        """Copy one file of a checkpoint, compared with its SHA-256: the others may be much larger.
+
+        Files of other machines' parts can't be asked for: what rank 0 wrote is in the first.
+
+        Raises:
+            StoreError: the checkpoint has no such file, or the file is not as it was written.
+        """
+        files = tree_files(self._store, checkpoint.name)
+        key = f"{checkpoint.name}/{name}"
+        if name not in files:
+            raise StoreError(
+                f"{self._store.url}/{checkpoint.name} has no {name}: it is no checkpoint of this "
+                "version's learner"
+            )
+        self._store.get(key, path)
+        found = describe(path)
+        if found != files[name]:
+            said = f"{found['size_bytes']} bytes with SHA-256 {found['sha256']}"
+            raise changed(f"{self._store.url}/{key}", said, files[name])
+
     def pin(self, holder: str, step: int) -> None:
         """Keep a checkpoint from being retired for as long as the holder works with it."""
         self._store.write(f"pins/{holder}.json", json.dumps({"step": step}).encode())
@@ -130,9 +172,10 @@ class CheckpointStore:
         Raises:
             StoreError: the store cannot be read or written.
         """
-        pins = [json.loads(self._store.read(key))["step"] for key in self._store.list("pins")]
+        pins = filter(None, map(self._read_pin, self._store.list("pins")))
+        pinned = [json.loads(pin)["step"] for pin in pins]
         saved = self.saved()
-        gone = expired(saved, keep_last=keep_last, keep_best=keep_best, pinned=pins)
+        gone = expired(saved, keep_last=keep_last, keep_best=keep_best, pinned=pinned)
         kept = {checkpoint.step for checkpoint in saved} - set(gone)
         newest = max(kept, default=0)
         # With the parts of checkpoints that were never finished.
@@ -154,10 +197,25 @@ class CheckpointStore:
         for name in (checkpoint.name, *checkpoint.part_names):
             self._store.verify(name)
 
-    def _read(self, key: str) -> SavedCheckpoint:
+    def _read_pin(self, key: str) -> bytes | None:
+        """Return a pin; None: its holder was done since the pins were listed."""
+        try:
+            return self._store.read(key)
+        except StoreError:
+            if self._store.exists(key):
+                raise
+            return None
+
+    def _read(self, tree: str) -> SavedCheckpoint | None:
+        """Return what a checkpoint says of itself; None: it was retired since it was listed."""
+        key = f"{tree}/{_INFO}"
         try:
             told = json.loads(self._store.read(key))
             return SavedCheckpoint(**{**told, "parts": tuple(told.get("parts", ()))})
+        except StoreError:
+            if self._store.exists(f"{tree}/{MANIFEST}"):
+                raise
+            return None
         except (ValueError, TypeError) as error:
             raise StoreError(
                 f"{self._store.url}/{key} is damaged ({error}): delete this checkpoint's folder"

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
         ResolvedJudge,
         ResolvedModel,
         ResolvedStageJob,
+        ResolvedStart,
         StopRequest,
+        WatchedStage,
     )
     from assay_api.reward_model import RewardModel
     from assay_api.stage import TrainingStage
@@ -74,6 +76,7 @@ __all__ = [
     "ResolvedJudge",
     "ResolvedModel",
     "ResolvedStageJob",
+    "ResolvedStart",
     "RewardModel",
     "ScratchModel",
     "Split",
@@ -83,6 +86,7 @@ __all__ = [
     "ThinkingMode",
     "TrainingPipeline",
     "TrainingStage",
+    "WatchedStage",
     "WorkloadError",
 ]
 

@@ -45,7 +45,8 @@ class EvaluationSpec(Model):
     schedule: Annotated[str, Field(max_length=100), AfterValidator(check_schedule)] | None = Field(
         default=None,
         description="Cron schedule on a cluster, in UTC: minute, hour, day of the month, month, "
-        "day of the week. Unset: once. On one machine it runs once.",
+        "day of the week. Of a stage it evaluates what is new: the finished model, else the newest "
+        "checkpoint. Unset: once. On one machine it runs once.",
     )
     pool: str = Field(
         default="default",
@@ -59,6 +60,14 @@ class EvaluationStatus(WorkStatus):
     """The result, in short; the whole is in the store."""
 
     model_digest: str | None = Field(default=None, description="Digest of the evaluated model.")
+    step: int | None = Field(
+        default=None, description="Optimiser steps of the evaluated checkpoint, by a schedule only."
+    )
+    evaluated_at: str | None = Field(
+        default=None,
+        max_length=32,
+        description="When that was, RFC 3339, by a schedule of a stage only.",
+    )
     accuracy: dict[str, float] = Field(
         default_factory=dict, max_length=8, description="Accuracy per mode."
     )

@@ -35,6 +35,11 @@ class ResourceId(NamedTuple):
         return f"{self.folder}/completion.json"
 
     @property
+    def newest_key(self) -> str:
+        """Key of a scheduled evaluation's newest result, e.g. `evaluations/nightly/newest.json`."""
+        return f"{self.folder}/newest.json"
+
+    @property
     def progress_key(self) -> str:
         """Key of its current step, e.g. `stages/foundation/progress.json`."""
         return f"{self.folder}/progress.json"

@@ -4,14 +4,14 @@ The operator (or the local run) writes one, the container reads it (`assay train
 References by name are gone: what is left are URLs and digests, which do not change under a run.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from assay_api.base import Model
+from assay_api.base import Model, ScratchModel, check_exactly_one
 from assay_api.dataset import Dataset
 from assay_api.evaluation import Evaluation
-from assay_api.stage import TrainingStage
+from assay_api.stage import Lora, Prompt, TrainingStage
 
 
 class ResolvedModel(Model):
@@ -60,14 +60,41 @@ class StopRequest(Model):
     requested_at: AwareDatetime = Field(description="When it was asked, with its time zone.")
 
 
+class ResolvedStart(Model):
+    """What a stage's checkpoints are loaded into, and how its model is asked."""
+
+    model: ResolvedModel | None = Field(description="The model it starts from; unset: scratch.")
+    scratch: ScratchModel | None = Field(default=None, description="Sizes of one from scratch.")
+    dataset: str = Field(description="URL of the stage's dataset.")
+    prompt: Prompt = Field(description="The question about each clip.")
+    lora: Lora | None = Field(default=None, description="Its adapters; unset: it trains in full.")
+    precision: str = Field(description="Number format of its weights: Float32 or BFloat16.")
+
+
+class WatchedStage(Model):
+    """A stage whose newest model is looked for when a schedule is due, not before."""
+
+    name: str = Field(description="Name of the TrainingStage.")
+    url: str = Field(description="URL of its folder: checkpoints, and the model at its end.")
+    start: ResolvedStart | None = Field(
+        default=None, description="Unset: not known any more; only its finished model can be used."
+    )
+
+
 class ResolvedEvaluationJob(Model):
-    """Orders to evaluate a model."""
+    """Orders to evaluate a model, or whatever is new of a stage."""
 
     kind: Literal["EvaluationJob"] = Field(default="EvaluationJob", description="Kind.")
     evaluation: Evaluation = Field(description="The resource.")
-    model: ResolvedModel = Field(description="The model.")
+    model: ResolvedModel | None = Field(default=None, description="The model, if it is one.")
+    watched: WatchedStage | None = Field(default=None, description="The stage, if it is one.")
     dataset: str = Field(description="URL of the dataset.")
     output: str = Field(description="URL of the evaluation's folder.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        check_exactly_one(self, ("model", "watched"))
+        return self
 
 
 class Completion(Model):

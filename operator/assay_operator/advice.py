@@ -38,7 +38,7 @@ ADVICE = {
     ),
     Reason.SERVING: _NOTHING,
     Reason.NOT_NEEDED: _NOTHING,
-    Reason.SCHEDULED: Advice("", "nothing to do; its newest result is in status.accuracy"),
+    Reason.SCHEDULED: Advice("", "nothing to do; its newest result is in its status"),
     Reason.WAITING_FOR_STAGE: _FOR_INPUT,
     Reason.WAITING_FOR_DATASET: _FOR_INPUT,
     Reason.WAITING_FOR_REWARD_MODEL: Advice(

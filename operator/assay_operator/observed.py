@@ -108,6 +108,8 @@ class Observed:
     """Identity of the samples that a fusion stage has collected, where that is done apart."""
     checkpoints: Mapping[ResourceId, int] = field(default_factory=dict)
     """Step of the newest complete checkpoint, as far as it was looked at."""
+    newest: Mapping[ResourceId, Completion] = field(default_factory=dict)
+    """Newest results of evaluations with a schedule, of any checkpoint: no proof of an end."""
     on_cluster: bool = False
     """Whether workloads are Kubernetes jobs: a stage may need two, and schedules are kept."""
 

@@ -11,9 +11,9 @@ from assay_operator.decision import Event, Workload
 from assay_operator.observed import Attempt, FailureClass, Observed
 from assay_operator.policies.attempts import Failure, pause_seconds
 from assay_operator.policies.completion import failure_of, is_finished, is_suspended, outstays
-from assay_operator.policies.dependencies import waiting_for_inputs
 from assay_operator.policies.identity import changed_identity
 from assay_operator.policies.suspension import can_save, how_it_rests, seconds_left
+from assay_operator.policies.watching import waiting_to_watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def keep_schedule(
     The cluster keeps the clock: the workload is the schedule itself, and applying it again
     changes nothing.
     """
-    blocked = waiting_for_inputs(evaluation, observed)
+    blocked = waiting_to_watch(evaluation, observed)
     if blocked:
         return Plan(blocked)
     message = f"runs at {evaluation.spec.schedule}"

@@ -14,15 +14,13 @@ from assay_operator.children.owner import judge_url
 from assay_operator.decision import Role, Workload
 from assay_operator.observed import Attempt, Finished, Observed
 from assay_operator.policies.identity import current_digest
+from assay_operator.policies.watching import MODEL_FOLDER, watched_id
 from assay_operator.workloads import (
     dataset_workload,
     evaluation_workload,
     serve_workload,
     stage_workload,
 )
-
-MODEL_FOLDER = "model"
-"""Where in a stage's folder its result lies."""
 
 
 def preview(resource: Resource, resources: Sequence[Resource], store: str) -> tuple[Workload, ...]:
@@ -59,14 +57,18 @@ def _stage_workloads(stage: TrainingStage, observed: Observed) -> tuple[Workload
 def _with_all_inputs(resource: Resource, resources: Sequence[Resource], store: str) -> Observed:
     """Return the world in which everything that a resource refers to is there."""
     namespace = resource.metadata.namespace
+    by_id = {identify(found): found for found in resources}
     targets = {reference.target for reference in references_of(resource)}
+    watched = by_id.get(watched_id(resource) or identify(resource))
+    if watched is not None:
+        targets |= {reference.target for reference in references_of(watched)}
     judges = {target for target in targets if target.kind == "RewardModel"}
     served = {judge: Attempt(1, 0.0, url=judge_url(judge.name, namespace)) for judge in judges}
     results = {"TrainingStage": MODEL_FOLDER}
     return Observed(
         store_url=f"{store.rstrip('/')}/{namespace}",
         now_seconds=0.0,
-        resources={identify(found): found for found in resources},
+        resources=by_id,
         finished={
             target: Finished(
                 Completion(spec_digest="", digest="", result=results.get(target.kind, "."))

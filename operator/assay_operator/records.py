@@ -98,6 +98,17 @@ def read_completion(store: Readable, resource: ResourceId) -> Completion | None:
     return _read(store, resource.completion_key, Completion)
 
 
+def read_newest(store: Readable, resource: ResourceId) -> Completion | None:
+    """Return the newest result of an evaluation with a schedule, if there is one.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    if not store.exists(resource.newest_key):
+        return None
+    return _read(store, resource.newest_key, Completion)
+
+
 def read_job(store: Readable, resource: ResourceId) -> Job | None:
     """Return the newest orders of the resource, if there are any."""
     key = resource.orders_key(last_attempt(store, resource))

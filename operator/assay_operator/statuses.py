@@ -26,13 +26,13 @@ from assay_api.stage import TrainingStageStatus
 from assay_operator.conditions import Verdict, conditions, verdict_of
 from assay_operator.observed import Attempt, FailureClass, Observed
 from assay_operator.policies.attempts import describe_exit, failure_classes
-from assay_operator.policies.completion import is_finished
-from assay_operator.policies.dependencies import inputs_of, resolve_model
 from assay_operator.policies.serving import judge_url
+from assay_operator.policies.watching import newest_result
 
 KEPT_ATTEMPTS = 10
 """Ended attempts in a status; of older ones only the number per class is kept."""
 _MESSAGE_CHARACTERS = 1024
+_TIME_CHARACTERS = 32
 
 
 def with_verdict(status: Status, verdict: Verdict) -> Status:
@@ -93,15 +93,15 @@ def evaluation_status(
     evaluation: Evaluation, verdict: Verdict, observed: Observed
 ) -> EvaluationStatus:
     """Return the evaluation's result in short."""
-    owner = identify(evaluation)
-    completion = observed.completion(owner)
-    ready = all(is_finished(target, observed) for target in inputs_of(evaluation))
-    model = resolve_model(evaluation.spec.model, observed) if ready else None
+    found = newest_result(evaluation, observed)
+    evaluated_at = found.summary.get("evaluated_at") if found else None
     return EvaluationStatus(
         **_work(evaluation, verdict, observed),
-        model_digest=model.digest if completion and model else None,
-        accuracy=_accuracies(completion),
-        result=observed.url(owner, completion.result) if completion else None,
+        model_digest=(found.digest or None) if found else None,
+        step=_count(found, "step"),
+        evaluated_at=str(evaluated_at)[:_TIME_CHARACTERS] if evaluated_at else None,
+        accuracy=_accuracies(found),
+        result=observed.url(identify(evaluation), found.result) if found else None,
     )
 
 

@@ -18,6 +18,7 @@ from assay_operator.observed import Observed, ServeOrders
 from assay_operator.policies.collection import must_collect
 from assay_operator.policies.dependencies import resolve_model
 from assay_operator.policies.serving import judges_of, resolve_judge
+from assay_operator.policies.watching import watched_id, watched_stage
 
 
 def dataset_workload(dataset: Dataset, observed: Observed) -> Workload:
@@ -46,11 +47,12 @@ def stage_workload(stage: TrainingStage, observed: Observed) -> Workload:
 def evaluation_workload(evaluation: Evaluation, observed: Observed) -> Workload:
     """Return what evaluates a model, once or by a schedule."""
     owner = identify(evaluation)
-    model = resolve_model(evaluation.spec.model, observed)
-    assert model is not None, "an evaluated model has an address"
+    # On one machine it runs once, when the stage has finished.
+    watched = watched_id(evaluation) if observed.on_cluster else None
     orders = ResolvedEvaluationJob(
         evaluation=evaluation,
-        model=model,
+        model=None if watched else resolve_model(evaluation.spec.model, observed),
+        watched=watched_stage(watched, observed) if watched else None,
         dataset=observed.dataset_url(evaluation.spec.dataset),
         output=observed.url(owner),
     )

@@ -18,6 +18,7 @@ CASES = {
     "fusion": ("fusion", None),
     "dataset": ("dataset", None),
     "evaluations": ("evaluations", None),
+    "watching": ("watching", None),
     "sft-everything": ("sft", "everything"),
     "rl-everything": ("rl", "everything"),
     "evaluations-everything": ("evaluations", "everything"),

@@ -87,8 +87,7 @@ def _training_operator() -> list[Object]:
         _add("/spec/template/spec/volumes/-", volume),
     ]
     folder = source_folder(TRAINING_OPERATOR) / "manifests/overlays/standalone"
-    image = "ghcr.io/kubeflow/training-v1/training-operator"
-    return [*_kustomized("training-operator", folder, image, patches), template]
+    return [*_kustomized("training-operator", folder, patches), template]
 
 
 def _kuberay() -> list[Object]:
@@ -100,25 +99,25 @@ def _kuberay() -> list[Object]:
         "kind": "Namespace",
         "metadata": {"name": KUBERAY_NAMESPACE},
     }
-    image = "quay.io/kuberay/operator"
     return [
         namespace,
-        *_kustomized("kuberay-operator", folder, image, patches, namespace=KUBERAY_NAMESPACE),
+        *_kustomized("kuberay-operator", folder, patches, namespace=KUBERAY_NAMESPACE),
     ]
 
 
 def _kustomized(
-    name: str, base: Path, image: str, patches: Sequence[Object], namespace: str | None = None
+    name: str, base: Path, patches: Sequence[Object], namespace: str | None = None
 ) -> list[Object]:
     """Return the manifests of a folder with another image and changes to its Deployment."""
     folder = FOLDER / name
     folder.mkdir()
+    image = _add("/spec/template/spec/containers/0/image", f"{REGISTRY}/{name}:tests")
+    patch = json.dumps([image, *patches])
     asked = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [os.path.relpath(base, folder)],
-        "images": [{"name": image, "newName": f"{REGISTRY}/{name}", "newTag": "tests"}],
-        "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(list(patches))}],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": patch}],
         **({"namespace": namespace} if namespace else {}),
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(asked))

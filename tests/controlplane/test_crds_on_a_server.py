@@ -215,12 +215,13 @@ def test_kubectl_get_shows_accuracies(api: ClusterApi, namespace: str, kubectl: 
     made = create(api, changed(EVALUATION, {"spec.schedule": "0 4 * * *"}), namespace)
     status = {
         "accuracy": {"Think": 0.984375, "NoThink": 0.5},
+        "step": 27,
         "conditions": [condition("Ready", "Completed")],
     }
     api.patch(made, {"status": status}, subresource="status")
     shown = kubectl("get", "teval", "--namespace", namespace).stdout.splitlines()
-    assert shown[0].split() == ["NAME", "REASON", "THINK", "NOTHINK", "SCHEDULE", "AGE"]
-    assert shown[1].split()[:4] == ["held-out", "Completed", "0.984375", "0.5"]
+    assert shown[0].split() == ["NAME", "REASON", "THINK", "NOTHINK", "STEP", "SCHEDULE", "AGE"]
+    assert shown[1].split()[:5] == ["held-out", "Completed", "0.984375", "0.5", "27"]
 
 
 def test_kubectl_knows_short_names_and_the_category(

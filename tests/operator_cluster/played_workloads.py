@@ -200,7 +200,7 @@ class Player:
         else:
             completion = Completion(
                 spec_digest=self._spec_digest(orders),
-                digest=f"digest-of-{owner.name}",
+                digest=self._result_digest(owner, orders),
                 result="." if owner.kind == "Dataset" else "model",
                 summary={"accuracy/think": accuracy, "numRows": 8},
             )
@@ -256,12 +256,19 @@ class Player:
         value = {"step": step, "total": total, "doing": "sampling", "metrics": {}}
         self.write(ResourceId("TrainingStage", name).progress_key, value)
 
+    def _result_digest(self, owner: ResourceId, orders: Object) -> str:
+        """Return the digest of what was made; an evaluation's is that of the evaluated model."""
+        if orders["kind"] == "EvaluationJob":
+            return str(orders["model"]["digest"] or "")
+        return f"digest-of-{owner.name}"
+
     def _spec_digest(self, orders: Object) -> str:
         if orders["kind"] == "DatasetJob":
             return spec_digest(ResolvedDatasetJob.model_validate(orders).dataset.spec)
         if orders["kind"] == "EvaluationJob":
             job = ResolvedEvaluationJob.model_validate(orders)
             dataset = self._digest_of(job.dataset)
+            assert job.model is not None, "what is proven is no schedule's"
             return evaluation_digest(job.evaluation.spec, job.model.digest, dataset)
         stage = ResolvedStageJob.model_validate(orders)
         model = stage.model.digest if stage.model else None

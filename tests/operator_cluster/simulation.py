@@ -201,10 +201,13 @@ class Simulation:
     def succeed(self, job: Manifest) -> None:
         """Let a job do its work: write its proof, then end."""
         owner, orders = self.cluster.owner(job), self.orders(job)
+        result = f"digest-of-{owner.name}"
         if orders["kind"] == "DatasetJob":
             digest = spec_digest(ResolvedDatasetJob.model_validate(orders).dataset.spec)
         elif orders["kind"] == "EvaluationJob":
             evaluation = ResolvedEvaluationJob.model_validate(orders)
+            assert evaluation.model is not None, "what runs here is no schedule's"
+            result = evaluation.model.digest or ""
             dataset = self.dataset_digest(evaluation.dataset)
             digest = evaluation_digest(evaluation.evaluation.spec, evaluation.model.digest, dataset)
         else:
@@ -219,14 +222,14 @@ class Simulation:
                 return
             model = stage.model.digest if stage.model else None
             digest = stage_digest(stage.stage.spec, model, dataset)
-        self.prove(owner, digest)
+        self.prove(owner, digest, result)
         self.cluster.end(job, 0)
 
-    def prove(self, owner: ResourceId, digest: str) -> None:
+    def prove(self, owner: ResourceId, digest: str, result: str) -> None:
         """Write a completion."""
         completion = Completion(
             spec_digest=digest,
-            digest=f"digest-of-{owner.name}",
+            digest=result,
             result="." if owner.kind == "Dataset" else "model",
             summary={"accuracy/think": 0.9},
         )

@@ -310,3 +310,24 @@ def test_options_of_the_other_place_are_refused(arguments: list[str], problem: s
     result = CliRunner().invoke(app, ["explain", *arguments])
     assert isinstance(result.exception, InvalidInput)
     assert problem in str(result.exception)
+
+
+def test_a_schedule_tells_when_it_last_fired_and_what_was_evaluated() -> None:
+    raw = said(
+        State.READY,
+        Reason.SCHEDULED,
+        "runs at 0 3 * * *",
+        step=18,
+        evaluatedAt=SINCE,
+        accuracy={"Think": 0.75},
+        modelDigest="d",
+    )
+    schedule = child(kind="CronJob")
+    schedule.manifest["status"] = {"lastScheduleTime": "2026-01-02T03:00:00Z"}
+    told = as_text(explain(facts(raw, children=(schedule,))))
+    assert "note: its schedule last fired at 2026-01-02T03:00:00Z" in told
+    assert f"so far: model of step 18, evaluated at {SINCE}, accuracy 0.750 (Think)" in told
+    schedule.manifest["status"] = {}
+    assert "note: its schedule has not fired yet" in as_text(
+        explain(facts(raw, children=(schedule,)))
+    )

@@ -121,6 +121,18 @@ def test_a_schedule_is_asked_for_its_newest_result_each_minute(
     assert found.completion.spec_digest == "newer"
 
 
+def test_a_result_of_a_checkpoint_is_the_newest_and_no_proof(
+    store: CountingStore, ledger: Ledger
+) -> None:
+    newest = Completion(spec_digest="s", digest="step-4", result="results/a")
+    store.keys[EVALUATION.newest_key] = newest.model_dump_json(by_alias=True).encode()
+    found = ledger.look(seen(manifests=SCHEDULED), 0.0)
+    assert (found.newest, found.finished) == ({EVALUATION: newest}, {})
+    del store.keys[EVALUATION.newest_key]
+    assert ledger.look(seen(manifests=SCHEDULED), 59.0).newest == {EVALUATION: newest}
+    assert ledger.look(seen(manifests=SCHEDULED), 60.0).newest == {}
+
+
 def test_what_its_status_says_is_done_needs_no_store(store: CountingStore, ledger: Ledger) -> None:
     store.away = True
     status = {

@@ -200,6 +200,21 @@ def test_nothing_is_concluded_about_what_depends_on_the_unknown(
     assert uncertain(seen(), frozenset(unknown)) == expected
 
 
+def test_a_schedule_is_uncertain_with_what_its_stage_starts_from() -> None:
+    manifests = """
+kind: TrainingStage
+metadata: {name: alone}
+spec: {model: {fromStage: base}, dataset: clips, sft: {task: Judge, steps: 4}}
+---
+kind: Evaluation
+metadata: {name: nightly}
+spec: {model: {fromStage: alone}, dataset: watch, schedule: "0 3 * * *"}
+"""
+    unknown = frozenset({ResourceId("TrainingStage", "base")})
+    nightly = ResourceId("Evaluation", "nightly")
+    assert uncertain(seen(manifests=manifests), unknown) == {STAGE, nightly}
+
+
 def test_a_pipeline_is_uncertain_with_its_stages() -> None:
     manifests = """
 kind: TrainingPipeline

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assay_api import Completion
+from assay_api import Completion, Evaluation
 from assay_api.manifests import Resource, parse_manifests
 from assay_api.references import identify
 from assay_operator.decision import Role, Workload
@@ -104,6 +104,7 @@ def dataset_digest(url):
     path = pathlib.Path(url.removeprefix("file://")) / "completion.json"
     return json.loads(path.read_text())["digest"]
 
+result = "digest-of-" + folder.name
 if orders["kind"] == "DatasetJob":
     digest = spec_digest(ResolvedDatasetJob.model_validate(orders).dataset.spec)
 elif orders["kind"] == "StageJob":
@@ -113,9 +114,9 @@ elif orders["kind"] == "StageJob":
 else:
     job = ResolvedEvaluationJob.model_validate(orders)
     digest = evaluation_digest(job.evaluation.spec, job.model.digest, dataset_digest(job.dataset))
+    result = job.model.digest or ""
 summary = behaviour.get("summary", {"accuracy/think": 0.9})
-completion = Completion(specDigest=digest, digest="digest-of-" + folder.name,
-                        result=".", summary=summary)
+completion = Completion(specDigest=digest, digest=result, result=".", summary=summary)
 temporary = folder / "completion.tmp"
 temporary.write_text(completion.model_dump_json(by_alias=True))
 temporary.rename(folder / "completion.json")
@@ -138,9 +139,10 @@ def finish() -> Callable[..., Observed]:
             owner = identify(resource)
             assert owner.kind in ("Dataset", "TrainingStage", "Evaluation")
             assert all(target in observed.finished for target in inputs_of(resource))
+            evaluated = isinstance(resource, Evaluation) and resource.spec.model.from_stage
             completion = Completion(
                 spec_digest=current_digest(resource, observed),  # type: ignore[arg-type]
-                digest=f"digest-of-{name}",
+                digest=f"digest-of-{evaluated or name}",
                 result="." if owner.kind == "Dataset" else "model",
                 summary=dict(summary),
             )

@@ -17,6 +17,8 @@ from assay_api import InvalidInput, Split, StoreError
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.cli.report import report_command
+from assay_trainer.evaluation.results import show, write_result
+from assay_trainer.evaluation.summary import Watched, from_json
 from assay_trainer.report.collect import MOST_SHEET_BYTES, collect
 from assay_trainer.report.images import MAX_SIDE_PIXELS, FrameBank
 from assay_trainer.report.page import render
@@ -229,6 +231,37 @@ def test_a_run_that_has_only_begun_is_told_as_it_is(run_folder: Path) -> None:
     assert "No rollouts have been logged yet." in words
     assert "Nothing has been evaluated yet." in words
     assert "There is no dataset in this folder." in words
+
+
+def test_what_a_schedule_found_is_listed_by_step(run_folder: Path) -> None:
+    folder = run_folder / "evaluations/held-out"
+    summary = from_json((folder / "result.json").read_bytes(), "result").summary
+    store = open_store(str(folder))
+    results = [
+        write_result(
+            store,
+            f"digest-of-{step}",
+            Watched(
+                stage="foundation",
+                step=step,
+                is_final=step == 40,
+                stage_digest="s",
+                spec_digest=f"{step:012d}",
+                evaluated_at=f"2026-01-02T03:{step}:00+00:00",
+            ),
+            summary,
+        )
+        for step in (40, 27)
+    ]
+    show(store, results)
+    words = page_of(run_folder).words()
+    newest = "The finished model of step 40 of foundation, evaluated at 2026-01-02T03:40:00+00:00."
+    assert f"{newest} Model digest-of-40" in words
+    accuracy = str(next(iter(summary.modes.values())).accuracy)
+    assert (
+        f"Accuracy by step evaluated at Think NoThink step 27 2026-01-02T03:27:00+00:00 {accuracy}"
+    ) in words
+    assert words.index("step 27 2026") < words.index("finished model 2026-01-02T03:40:00")
 
 
 def test_an_evaluation_and_a_dataset_in_the_making_are_not_faked(run_folder: Path) -> None:

@@ -20,11 +20,13 @@ FOLDERS = sorted(
     }
 )
 RECIPE = ROOT / "manifests/recipes/busterx-plusplus"
+BESIDE = {ROOT / "manifests/samples/scheduled-evaluation/tiny": [RECIPE / "tiny"]}
+"""Folders that go with others, and which."""
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.relative_to(ROOT).as_posix())
 def test_a_folder_of_manifests_is_complete(folder: Path) -> None:
-    assert load([str(folder)])
+    assert load([str(folder), *(str(other) for other in BESIDE.get(folder, ()))])
 
 
 def made_with(variable: str) -> list[str]:

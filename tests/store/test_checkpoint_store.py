@@ -122,3 +122,50 @@ def test_a_checkpoint_with_a_damaged_or_foreign_part_is_passed_over(
     checkpoints.publish_part(tree, 2, 1)
     newest = checkpoints.newest()
     assert newest is not None and newest.step == 1
+
+
+def test_one_file_is_fetched_alone_and_compared_with_what_was_written(
+    store: Store, tree: Path, tmp_path: Path
+) -> None:
+    checkpoints, saved = CheckpointStore(store), SavedCheckpoint(3, 1)
+    (tree / "large.bin").write_bytes(b"not asked for")
+    assert checkpoints.publish(tree, saved) == checkpoints.digest(saved)
+    store.delete("step-000003/large.bin")
+    checkpoints.fetch_file(saved, "shard.bin", tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == checkpoints.read(saved, "shard.bin") == b"state"
+    with pytest.raises(StoreError, match=r"step-000003 has no nothing\.bin"):
+        checkpoints.fetch_file(saved, "nothing.bin", tmp_path / "two")
+    store.write("step-000003/shard.bin", b"STATE")
+    with pytest.raises(StoreError, match=r"shard\.bin has 5 bytes with SHA-256 .* says"):
+        checkpoints.fetch_file(saved, "shard.bin", tmp_path / "two")
+
+
+def test_what_goes_after_it_was_listed_is_no_error(store: Store, tree: Path) -> None:
+    """A stage saves and retires while others pin, look and unpin."""
+    checkpoints = CheckpointStore(store)
+    for step in (1, 2, 3):
+        checkpoints.publish(tree, SavedCheckpoint(step, 1))
+    checkpoints.pin("evaluation-a", 1)
+    checkpoints.pin("evaluation-b", 2)
+
+    late = CheckpointStore(VanishingStore(store, "pins/evaluation-a.json"))
+    assert late.retire(keep_last=1, keep_best=0) == [1]
+    late = CheckpointStore(VanishingStore(store, "step-000002"))
+    assert [c.step for c in late.saved()] == [3]
+    assert not checkpoints.is_there(SavedCheckpoint(2, 1))
+    assert checkpoints.is_there(SavedCheckpoint(3, 1))
+
+
+class VanishingStore:
+    """A store in which something is deleted just after everything was listed."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+
+    def list(self, prefix: str = "") -> list[str]:
+        found = self._store.list(prefix)
+        self._store.delete(self._key)
+        return found
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)

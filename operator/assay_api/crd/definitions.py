@@ -84,6 +84,7 @@ NAMINGS = {
             _REASON,
             Column("Think", ".status.accuracy.Think", "number"),
             Column("NoThink", ".status.accuracy.NoThink", "number"),
+            Column("Step", ".status.step", "integer"),
             Column("Schedule", ".spec.schedule"),
             Column("Result", ".status.result", wide=True),
         ),

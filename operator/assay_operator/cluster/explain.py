@@ -142,7 +142,7 @@ def explain(facts: Facts) -> ClusterExplanation:
 
 _PROGRESS = (
     *("attempt", "step", "totalSteps", "checkpoint", "modelUri", "modelDigest"),
-    *("digest", "numRows", "numDropped", "accuracy", "result", "url"),
+    *("digest", "numRows", "numDropped", "accuracy", "evaluatedAt", "result", "url"),
 )
 
 
@@ -212,6 +212,10 @@ def _notes(facts: Facts) -> list[str]:
         )
     if facts.invalid:
         notes.append(f"its spec is wrong: {facts.invalid}")
+    for schedule in (c.manifest for c in facts.children if c.kind == "CronJob"):
+        fired = (schedule.get("status") or {}).get("lastScheduleTime")
+        said = f"last fired at {fired}" if fired else "has not fired yet"
+        notes.append(f"its schedule {said}")
     notes += [f"not looked at: {hidden}" for hidden in facts.hidden]
     return notes
 

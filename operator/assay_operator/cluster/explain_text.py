@@ -71,6 +71,8 @@ def _progress(progress: Mapping[str, Any]) -> str:
         told.append(f"attempt {progress['attempt']}")
     if "totalSteps" in progress:
         told.append(f"step {progress.get('step', 0)} of {progress['totalSteps']}")
+    elif "step" in progress:
+        told.append(f"model of step {progress['step']}")
     for name, words in _WORDS.items():
         if name in progress:
             told.append(f"{words} {progress[name]}")
@@ -84,6 +86,7 @@ _WORDS = {
     "numRows": "rows",
     "numDropped": "dropped",
     "modelUri": "model at",
+    "evaluatedAt": "evaluated at",
     "result": "result at",
     "url": "answers at",
 }

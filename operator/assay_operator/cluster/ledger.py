@@ -20,6 +20,7 @@ from assay_operator.records import (
     Writable,
     read_collected,
     read_completion,
+    read_newest,
     read_progress,
     read_stop,
 )
@@ -49,6 +50,7 @@ class Ledger:
         self._still_since: dict[ResourceId, float] = {}
         self._checkpoints: dict[ResourceId, int] = {}
         self._stops: dict[ResourceId, tuple[str, int, float]] = {}
+        self._newest: dict[ResourceId, Completion] = {}
         self._asked: dict[ResourceId, float] = {}
         self._problems: dict[ResourceId, str] = {}
 
@@ -86,6 +88,7 @@ class Ledger:
                 for id_, (uid, attempt, seconds) in self._stops.items()
                 if id_ in seen.raw and seen.owner(id_).uid == uid
             },
+            newest=dict(self._newest),
             unknown=frozenset(self._problems),
         )
 
@@ -126,6 +129,7 @@ class Ledger:
             self._still_since,
             self._checkpoints,
             self._stops,
+            self._newest,
             self._asked,
         )
         for id_ in set(self._asked) - set(wanted):
@@ -179,6 +183,8 @@ class Ledger:
 
         def ask(id_: ResourceId) -> str:
             try:
+                if _is_scheduled(seen, id_):
+                    self._ask_newest(id_)
                 completion = read_completion(self._store, id_)
                 if completion:
                     self._ask_checkpoint(id_)
@@ -193,6 +199,13 @@ class Ledger:
             return ""
 
         return ask
+
+    def _ask_newest(self, id_: ResourceId) -> None:
+        newest = read_newest(self._store, id_)
+        if newest is None:
+            self._newest.pop(id_, None)
+        else:
+            self._newest[id_] = newest
 
     def _ask_progress(self, id_: ResourceId, is_fusion: bool, now_seconds: float) -> None:
         if is_fusion and id_ not in self._collected:

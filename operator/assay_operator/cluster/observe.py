@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from assay_api import Completion
 from assay_api.layout import ResourceId
 from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import judge_url
@@ -15,6 +16,7 @@ from assay_operator.observed import Attempt, FailureClass, Finished, Observed
 from assay_operator.policies.evidence import Evidence, evidence_of, is_at_work
 from assay_operator.policies.stuck import no_progress, stuck_because
 from assay_operator.policies.suspension import STOPPED, STOPPED_TOO_LATE, how_it_stopped
+from assay_operator.policies.watching import watched_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Told:
     """Steps of the newest checkpoints."""
     stops: Mapping[tuple[ResourceId, int], float] = field(default_factory=dict)
     """When attempts were asked to save and stop, seconds since the epoch."""
+    newest: Mapping[ResourceId, Completion] = field(default_factory=dict)
+    """Newest results of evaluations with a schedule."""
     unknown: frozenset[ResourceId] = frozenset()
     """What could not be looked up now: nothing may be concluded about it."""
 
@@ -69,6 +73,7 @@ def observe(seen: Seen, told: Told, now_seconds: float) -> Observed:
         forgotten=forgotten,
         collected=told.collected,
         checkpoints=told.checkpoints,
+        newest=told.newest,
         on_cluster=True,
     )
 
@@ -194,6 +199,11 @@ def uncertain(seen: Seen, unknown: frozenset[ResourceId]) -> frozenset[ResourceI
         id_: {*stage_ids(resource), *(r.target for r in references_of(resource))}
         for id_, resource in seen.resources.items()
     }
+    for id_, resource in seen.resources.items():
+        watched = watched_id(resource)
+        if watched is not None:
+            # It is told what that stage starts from.
+            needs[id_] |= needs.get(watched, set())
     for asked in list(needs.values()):
         for judge in asked & needs.keys():
             if judge.kind == "RewardModel":

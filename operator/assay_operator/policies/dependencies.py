@@ -1,5 +1,7 @@
 """Dependencies: what a resource waits for, and what its references stand for."""
 
+from collections.abc import Iterable
+
 from assay_api.base import ModelRef, ModelSource
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
@@ -24,7 +26,12 @@ def inputs_of(resource: Resource) -> list[ResourceId]:
 
 def waiting_for_inputs(resource: Resource, observed: Observed) -> Verdict | None:
     """Return why the resource can't start yet; None when all of its inputs are finished."""
-    for target in inputs_of(resource):
+    return waiting_for(inputs_of(resource), observed)
+
+
+def waiting_for(targets: Iterable[ResourceId], observed: Observed) -> Verdict | None:
+    """Return which of the targets is not finished, and why; None when all are."""
+    for target in targets:
         if not is_finished(target, observed):
             state = _how_it_stands(target, observed)
             return Verdict(State.BLOCKED, _REASONS[target.kind], f"{target} {state}")
@@ -38,6 +45,9 @@ def _how_it_stands(target: ResourceId, observed: Observed) -> str:
         return "has failed; mend that first"
     if is_suspended(target, observed):
         return "is suspended; set its spec.suspend to false"
+    if target in observed.newest:
+        step = observed.newest[target].summary.get("step", "?")
+        return f"has no result of the finished model yet; its newest is of step {step}"
     if observed.live_attempt(target):
         return "is running"
     return "has not finished yet"

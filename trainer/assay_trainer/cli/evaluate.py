@@ -26,13 +26,21 @@ def eval_command(
 ) -> None:
     """Answer every held-out clip in both modes; print accuracy and the rest with intervals.
 
+    With the orders of a schedule: of what is new of its stage, if anything is.
+
     Raises:
         InvalidInput: orders, model or dataset are not there.
     """
     from assay_trainer.evaluation.evaluation_job import run_evaluation_job
     from assay_trainer.evaluation.summary import table
 
-    summary = run_evaluation_job(_job(model, dataset, out, orders))
+    job = _job(model, dataset, out, orders)
+    summary = run_evaluation_job(job)
+    if summary is None:
+        assert job.watched is not None, "only then can there be nothing to do"
+        nothing = f"nothing new of stage {job.watched.name}: no model without a result"
+        print("null" if json else nothing)
+        return
     print(summary.model_dump_json(by_alias=True, indent=1) if json else table(summary))
 
 

@@ -3,6 +3,7 @@
 from pydantic import Field, ValidationError
 
 from assay_api import Model, StoreError, ThinkingMode
+from assay_api.layout import accuracy_key
 
 
 class Estimate(Model):
@@ -67,10 +68,24 @@ class Summary(Model):
     seed: int = Field(description="Seed of the resamples.")
 
 
+class Watched(Model):
+    """Which model of a stage a result speaks of."""
+
+    stage: str = Field(description="Name of the TrainingStage.")
+    step: int | None = Field(description="Optimiser steps done; unset: the stage does not say.")
+    is_final: bool = Field(description="Whether it is the stage's finished model.")
+    stage_digest: str = Field(description="Digest of what the stage trains from what.")
+    spec_digest: str = Field(description="Digest of evaluation, model and dataset.")
+    evaluated_at: str = Field(description="When, RFC 3339 in UTC.")
+
+
 class EvaluationResult(Model):
     """A summary and the model it speaks of: `result.json` in an evaluation's folder."""
 
-    model_digest: str = Field(description="Digest of the evaluated model.")
+    model_digest: str | None = Field(description="Digest of the evaluated model, if one is known.")
+    watched: Watched | None = Field(
+        default=None, description="Of a stage that is evaluated by a schedule."
+    )
     summary: Summary = Field(description="The numbers.")
 
 
@@ -115,6 +130,12 @@ def from_json(data: bytes, source: str) -> EvaluationResult:
             f"{source}: field {field}: {first['msg']}; this is not the result of an evaluation: "
             "delete the evaluation's folder and evaluate again"
         ) from None
+
+
+def shown(summary: Summary) -> dict[str, float | int | str]:
+    """Return the numbers that a completion shows: the accuracy of each mode."""
+    accuracies = {mode: found.accuracy.value for mode, found in summary.modes.items()}
+    return {accuracy_key(mode): value for mode, value in accuracies.items() if value is not None}
 
 
 def table(summary: Summary) -> str:

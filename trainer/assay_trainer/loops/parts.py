@@ -13,15 +13,15 @@ from assay_api import FramePlan, ResolvedStageJob, TrainingStage
 from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import Store, open_store
-from assay_trainer.chat import END, judge_prompt
 from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.learner.batch import Completion, MicroBatch, collate
 from assay_trainer.learner.deepspeed_engine import Learner
 from assay_trainer.learner.forward import RowScorer
+from assay_trainer.models.export import write_model
 from assay_trainer.models.inputs import EncodedPrompt, PromptEncoder, visual_token_ids
 from assay_trainer.models.policy import Policy, load_policy
-from assay_trainer.models.published import CARD, RESULT, ModelCard, model_folder
-from assay_trainer.models.scratch import make_scratch_model
+from assay_trainer.models.published import RESULT, ModelCard
+from assay_trainer.models.start import start_folder
 from assay_trainer.records import Clip
 
 
@@ -65,8 +65,7 @@ class StageParts:
         card = ModelCard(prompt=self.stage.spec.prompt, frames=frames)
         with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
             folder = Path(scratch)
-            self.policy.save(folder)
-            (folder / CARD).write_text(card.model_dump_json(by_alias=True, indent=1))
+            write_model(self.policy, card, folder)
             self.store.publish(folder, RESULT)
 
     def micro_batches(self, completions: Sequence[Completion]) -> list[MicroBatch]:
@@ -95,7 +94,9 @@ def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
     store = open_store(job.output)
     dataset = ClipDataset.open(open_store(job.dataset))
     with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
-        folder = _model_folder(job, dataset, Path(scratch))
+        folder = start_folder(
+            job.model, spec.model.scratch, spec.prompt.question, dataset, Path(scratch)
+        )
         policy = load_policy(
             folder,
             precision=spec.placement.precision,
@@ -109,21 +110,6 @@ def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
     assert method is not None
     learner = Learner(scorer, method.optimizer, spec.placement, total_steps=spec.total_steps)
     return StageParts(job, store, dataset, policy, learner, PromptEncoder(policy.processor))
-
-
-def _model_folder(job: ResolvedStageJob, dataset: ClipDataset, scratch: Path) -> Path:
-    if job.model is not None:
-        return model_folder(job.model.uri)
-    spec = job.stage.spec
-    assert spec.model.scratch is not None
-    texts = [spec.prompt.question, judge_prompt(spec.prompt.question, "", 1), "/think /no_think"]
-    texts += [
-        example.prompt + example.response + END
-        for row in dataset.rows()
-        for example in row.examples
-    ]
-    make_scratch_model(spec.model.scratch, texts, scratch)
-    return scratch
 
 
 def _single_process_defaults() -> None:

@@ -20,6 +20,7 @@ from assay_data.dataset.contact_sheet import choose_clips, draw_contact_sheet, j
 from assay_data.dataset.overview import open_overview
 from assay_data.dataset.selection import evenly_spaced
 from assay_data.store import Store, open_store
+from assay_trainer.evaluation.results import read_results
 from assay_trainer.evaluation.summary import from_json
 from assay_trainer.metrics_log import read_metrics, read_progress
 from assay_trainer.report.images import FrameBank
@@ -139,6 +140,7 @@ def _evaluation(name: str, store: Store) -> EvaluationRecord:
         name=name,
         job=_newest_orders(store, ResolvedEvaluationJob),
         result=from_json(store.read("result.json"), f"{store.url}/result.json") if done else None,
+        history=tuple(read_results(store)),
     )
 
 

@@ -55,6 +55,8 @@ class EvaluationRecord:
     name: str
     job: ResolvedEvaluationJob | None
     result: EvaluationResult | None
+    history: tuple[EvaluationResult, ...] = ()
+    """All results of an evaluation with a schedule, by training step."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""Every clip of an evaluation, asked in every mode, and what the answers add up to."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from assay_api import InvalidInput, ThinkingMode
+from assay_api.evaluation import EvaluationSpec
+from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.dataset.reader import ClipReader, ReadClip, ReadPlan
+from assay_data.store import Store
+from assay_trainer.evaluation.detector import Detection, Detector
+from assay_trainer.evaluation.metrics import Answer, summarise
+from assay_trainer.evaluation.summary import Summary
+from assay_trainer.loops.validation import held_out_sample
+from assay_trainer.metrics_log import write_progress
+from assay_trainer.records import Clip
+
+_CLIPS_AT_A_TIME = 64
+
+
+def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: Store) -> Summary:
+    """Ask a model about the clips and return how good its answers are.
+
+    Args:
+        spec: which clips, in which modes, and how the answers are summed up.
+        folder: the model's folder.
+        dataset: the clips.
+        store: the evaluation's folder, which is told how far it is.
+
+    Raises:
+        InvalidInput: model or dataset are not what the evaluation needs.
+        StoreError: the store cannot be written.
+    """
+    rows = dataset.rows(spec.split)
+    if spec.max_clips is not None:
+        rows = tuple(held_out_sample(rows, spec.max_clips, spec.seed))
+    if not rows:
+        raise InvalidInput(f"spec.split: the dataset has no clips in {spec.split.value}")
+    detector = Detector(
+        folder, precision=spec.precision, max_completion_tokens=spec.max_completion_tokens
+    )
+    answers: list[Answer] = []
+    total = len(rows) * len(spec.modes)
+    for mode in spec.modes:
+        with ClipReader(dataset, rows, ReadPlan(rounds=1)) as reader:
+            while clips := list(islice(reader, _CLIPS_AT_A_TIME)):
+                write_progress(store, len(answers), total, f"answering, {mode.value}", {})
+                answers += _answers(detector, clips, mode)
+    return summarise(answers, spec.bootstrap_samples, spec.seed)
+
+
+def _answers(detector: Detector, clips: Sequence[ReadClip], mode: ThinkingMode) -> list[Answer]:
+    detections = detector.detect([Clip(c.frames, c.row.sampled_fps) for c in clips], mode)
+    return [_answer(clip.row, found) for clip, found in zip(clips, detections, strict=True)]
+
+
+def _answer(row: ClipRow, found: Detection) -> Answer:
+    wants_thinking = found.mode is ThinkingMode.THINK
+    parsed = found.parsed
+    return Answer(
+        row_id=row.row_id,
+        video_id=row.video_id,
+        label=row.label,
+        generator=row.generator,
+        mode=found.mode,
+        verdict=parsed.verdict,
+        loose_verdict=parsed.loose_verdict,
+        probability_fake=found.probability_fake,
+        length_tokens=found.num_tokens,
+        followed_mode=parsed.thinking is not None and parsed.has_thinking == wants_thinking,
+    )
