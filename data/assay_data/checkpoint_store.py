@@ -178,8 +178,8 @@ class CheckpointStore:
         gone = expired(saved, keep_last=keep_last, keep_best=keep_best, pinned=pinned)
         kept = {checkpoint.step for checkpoint in saved} - set(gone)
         newest = max(kept, default=0)
-        # With the parts of checkpoints that were never finished.
-        for name, (step, _) in self._trees():
+        # Parts of unfinished ones go as well; a checkpoint goes before its parts.
+        for name, (step, _) in sorted(self._trees(), key=lambda tree: tree[1]):
             if step not in kept and step < newest:
                 self._store.delete(name)
         return gone
