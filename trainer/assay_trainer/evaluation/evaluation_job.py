@@ -1,5 +1,6 @@
 """One evaluation, from its orders to its completion."""
 
+import logging
 from collections.abc import Sequence
 from itertools import islice
 
@@ -17,11 +18,13 @@ from assay_data.store import open_store
 from assay_trainer.evaluation.detector import Detection, Detector
 from assay_trainer.evaluation.metrics import Answer, summarise
 from assay_trainer.evaluation.summary import EvaluationResult, Summary, to_json
+from assay_trainer.exported import EVALUATION_ACCURACY
 from assay_trainer.loops.validation import held_out_sample
 from assay_trainer.metrics_log import write_progress
 from assay_trainer.models.published import model_folder
 from assay_trainer.records import Clip
 
+_LOG = logging.getLogger(__name__)
 _CLIPS_AT_A_TIME = 64
 
 
@@ -51,6 +54,7 @@ def run_evaluation_job(job: ResolvedEvaluationJob) -> Summary:
             while clips := list(islice(reader, _CLIPS_AT_A_TIME)):
                 write_progress(store, len(answers), total, f"answering, {mode.value}", {})
                 answers += _answers(detector, clips, mode)
+                _LOG.info("%d of %d answers, %s", len(answers), total, mode.value)
     summary = summarise(answers, spec.bootstrap_samples, spec.seed)
     digest = job.model.digest
     store.write("result.json", to_json(EvaluationResult(model_digest=digest, summary=summary)))
@@ -61,6 +65,7 @@ def run_evaluation_job(job: ResolvedEvaluationJob) -> Summary:
         summary=_shown(summary),
     )
     store.write("completion.json", completion.model_dump_json(by_alias=True, indent=1).encode())
+    _LOG.info("complete: %s", ", ".join(f"{k} {v:.3f}" for k, v in _accuracies(summary).items()))
     return summary
 
 
@@ -87,5 +92,13 @@ def _answer(row: ClipRow, found: Detection) -> Answer:
 
 
 def _shown(summary: Summary) -> dict[str, float | int | str]:
+    return dict(_accuracies(summary))
+
+
+def _accuracies(summary: Summary) -> dict[str, float]:
+    """Return the accuracy of each mode that has one, by its key; export them."""
     accuracies = {mode: found.accuracy.value for mode, found in summary.modes.items()}
+    for mode, value in accuracies.items():
+        if value is not None:
+            EVALUATION_ACCURACY.labels(mode.value).set(value)
     return {accuracy_key(mode): value for mode, value in accuracies.items() if value is not None}

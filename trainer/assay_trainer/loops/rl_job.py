@@ -14,6 +14,7 @@ import ray
 from assay_api import AssayError, EngineError, InvalidInput, ResolvedStageJob
 from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.ray_cluster import group_resource, is_remote, ray_cluster
+from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.rollout.pool import RolloutPool
 
 _MAX_LEARNER_FAILURES = 2
@@ -41,7 +42,7 @@ def run_rl(job: ResolvedStageJob) -> None:
 
 def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> None:
     """Run the learners by Ray Train, which starts them all anew when one dies."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
@@ -59,6 +60,7 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> None:
             ),
             run_config=RunConfig(
                 storage_path=scratch,
+                logging_config=LoggingConfig(log_level="ERROR"),
                 failure_config=FailureConfig(max_failures=_MAX_LEARNER_FAILURES),
             ),
         )
@@ -74,12 +76,16 @@ def _learner(config: dict[str, Any]) -> None:
     """Run one of the processes that Ray Train started."""
     import ray.train
 
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    job = ResolvedStageJob.model_validate_json(config["job"])
+    name = job.stage.metadata.name
+    set_up_process(ProcessName("stage", name, "learner", job.attempt, rank, world_size))
+
     from assay_trainer.loops.rl_learner import run_learner
 
-    context = ray.train.get_context()
     threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
-    leads = context.get_world_rank() == 0
-    job = ResolvedStageJob.model_validate_json(config["job"])
+    leads = rank == 0
     run_learner(job, config["pool"] if leads else None, threads=threads)
 
 
