@@ -5,12 +5,14 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Literal
 
 from assay_api.errors import InvalidInput
 
 LogFormat = Literal["json", "text"]
 """How a line looks."""
+FORMATS: tuple[LogFormat, ...] = ("json", "text")
+"""All of them."""
 FORMAT_VARIABLE = "ASSAY_LOG_FORMAT"
 """Environment variable with the format, for programs that are not told by an option."""
 
@@ -75,9 +77,10 @@ def checked_format(form: str, field: str) -> LogFormat:
     Raises:
         InvalidInput: there is no such format.
     """
-    if form == "json" or form == "text":
-        return form
-    raise InvalidInput(f"{field}: got {form!r}, allowed: {', '.join(get_args(LogFormat))}")
+    for known in FORMATS:
+        if form == known:
+            return known
+    raise InvalidInput(f"{field}: got {form!r}, allowed: {', '.join(FORMATS)}")
 
 
 def logs_as_json() -> bool:

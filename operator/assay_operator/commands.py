@@ -48,5 +48,7 @@ def serve_arguments(
         *("--dtype", orders.precision.lower(), *(() if graphs else ("--enforce-eager",))),
         *("--max-model-len", str(orders.max_model_length_tokens)),
         *("--gpu-memory-utilization", str(memory_fraction)),
+        # Probes and Prometheus ask every few seconds, which is no news.
+        *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--limit-mm-per-prompt", json.dumps({"image": images, "video": 1})),
     )

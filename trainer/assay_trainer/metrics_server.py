@@ -53,7 +53,8 @@ def serve_metrics(labels: Mapping[str, str]) -> int | None:
     if not asked.isdecimal():
         _LOG.warning("no metrics are served: %s is %r, which is no port", PORT_VARIABLE, asked)
         return None
-    disable_created_metrics()
+    # Each counter would have a second series with the time of its making.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     registry.register(Labelled(labels))
     first = int(asked)

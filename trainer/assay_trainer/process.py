@@ -63,6 +63,8 @@ def set_up_process(name: ProcessName) -> None:
     if not sys.warnoptions:
         # Libraries about their own code and each other's: nothing that a reader of the log can do.
         warnings.simplefilter("ignore")
+    # vLLM's warnings, too, are about what it chose for itself.
+    logging.getLogger("vllm").setLevel(logging.ERROR)
     if form == "json":
         sys.excepthook = _tell
     serve_metrics(name.labels)

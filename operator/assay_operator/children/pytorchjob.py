@@ -48,6 +48,7 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
         between_nodes=learners.pods > 1,
         template=spec.pod_template,
         grace_seconds=GRACE_SECONDS,
+        metric_processes=learners.per_pod,
     )
     template = pod_template(workload, platform, pod)
     priority = spec.pod_template.priority_class or where.pool.priority_class

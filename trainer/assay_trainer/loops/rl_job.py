@@ -5,6 +5,7 @@ processes of this machine and ended afterwards. A lone learner on one machine is
 several, or those of a cluster, are started and watched by Ray Train.
 """
 
+import logging
 import os
 import tempfile
 from typing import Any
@@ -16,6 +17,8 @@ from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.ray_cluster import group_resource, is_remote, ray_cluster
 from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.rollout.pool import RolloutPool
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_LEARNER_FAILURES = 2
 """Times that Ray Train starts the learners anew; each goes on from the newest checkpoint."""
@@ -30,6 +33,7 @@ def run_rl(job: ResolvedStageJob) -> None:
     """
     spec, placement = job.stage.spec, job.stage.spec.placement
     assert spec.rl is not None
+    _LOG.info("starts %d rollouts and %d learners", placement.rollouts, placement.learners)
     with ray_cluster(placement.learners + placement.rollouts + 1):
         pool = start_pool(job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora)
         if placement.learners == 1 and not is_remote():

@@ -85,7 +85,7 @@ class _Engine:
         self._dataset = ClipDataset.open(open_store(config.dataset))
         self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
         self._sampler = VllmSampler(replace(config.engine, model=model_folder(config.model)))
-        _LOG.info("rollout engine is ready after %.1f s", time.perf_counter() - started)
+        _LOG.info("is ready after %.1f s", time.perf_counter() - started)
         if weights is not None:
             self.load(weights, policy_version)
 
