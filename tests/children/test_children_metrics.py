@@ -67,10 +67,10 @@ def test_a_judge_is_asked_at_its_servers_port(rendered: Render) -> None:
 
 
 def test_only_who_serves_metrics_is_told_to(rendered: Render) -> None:
-    manifests = rendered("small", "cpu")
-    assert env(manifests, "learner")["ASSAY_METRICS_PORT"] == "9100"
-    assert "ASSAY_METRICS_PORT" not in env(manifests, "head")
-    assert "ASSAY_METRICS_PORT" not in env(manifests, "judge")
+    on_ray = rendered("rl")
+    assert env(on_ray, "learner")["ASSAY_METRICS_PORT"] == "9100"
+    assert "ASSAY_METRICS_PORT" not in env(on_ray, "head")
+    assert "ASSAY_METRICS_PORT" not in env(rendered("small", "cpu"), "judge")
 
 
 def test_ray_serves_its_own_at_the_port_that_is_named(rendered: Render) -> None:

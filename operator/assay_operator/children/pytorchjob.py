@@ -44,6 +44,8 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
         size=job_size(where, learners.per_pod, learners.pods),
         # torchrun takes its places from the PET_* variables that the training-operator sets.
         command=(PYTHON, "-m", "torch.distributed.run", *train_arguments(PATH)),
+        # As torchrun sets it where there are several; unset, it warns about it in every log.
+        env={"OMP_NUM_THREADS": "1"} if learners.per_pod > 1 else {},
         orders=orders_name(workload),
         between_nodes=learners.pods > 1,
         template=spec.pod_template,
