@@ -1,5 +1,6 @@
-"""Progress for people, on stderr: a bar on a terminal, otherwise a line every few seconds."""
+"""Progress for people: a bar on a terminal, otherwise a line in the log every few seconds."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ Progress = Callable[[int, int], None]
 """Is told how many videos or rows are done, and how many there are."""
 
 SECONDS_BETWEEN_LINES = 5.0
+
+_LOG = logging.getLogger(__name__)
 
 
 def report_progress(what: str) -> Progress:
@@ -40,6 +43,9 @@ def _lines(what: str) -> Progress:
         nonlocal last
         if done >= total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+            if _LOG.isEnabledFor(logging.INFO):
+                _LOG.info("%d of %d %s", done, total, what)
+            else:
+                print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
 
     return show

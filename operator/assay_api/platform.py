@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from assay_api.base import Labels, Model, Name
+from assay_api.log_lines import LogFormat
 
 
 class Toleration(Model):
@@ -158,6 +159,9 @@ class Platform(Model):
         default=None, description="ServiceAccount of workloads; unset: the namespace's default."
     )
     network_policies: bool = Field(default=True, description="Whether workloads get NetworkPolicy.")
+    log_format: LogFormat = Field(
+        default="text", description="Log lines of workloads: for people, or JSON."
+    )
 
     @model_validator(mode="after")
     def _pools_exist(self) -> Self:

@@ -8,7 +8,7 @@ ASSAY = ("-m", "assay_trainer.cli.main")
 """The `assay` command, for a Python interpreter."""
 PYTHON = "python"
 """The interpreter of an image, by its PATH."""
-SERVER_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+SERVER_ENV = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 """Variables of vLLM's server."""
 
 _LEAST_IMAGES_PER_REQUEST = 16
@@ -56,5 +56,7 @@ def serve_arguments(
         *("--max-model-len", str(orders.max_model_length_tokens)),
         *("--gpu-memory-utilization", str(memory_fraction)),
         *(("--kv-cache-memory-bytes", str(cache_bytes)) if cache_bytes else ()),
+        # Probes and Prometheus ask every few seconds, which is no news.
+        *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--limit-mm-per-prompt", json.dumps({"image": images, "video": 1})),
     )

@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import exported_names
 import pytest
 import values_schema
 import yaml
@@ -13,6 +14,7 @@ from rendered_objects import Helm, Object, Render, bound_rights, named, of_kind,
 from typer.testing import CliRunner
 
 from assay_api.manifests import KINDS
+from assay_api.metrics_ports import NUM_PORTS
 from assay_api.platform import Platform
 from assay_trainer.cli.main import app
 
@@ -212,23 +214,22 @@ def leaves(path: str, schema: Object) -> list[str]:
 def test_dashboards_are_for_metrics_that_exist(chart: Path, name: str) -> None:
     board = json.loads((chart / f"dashboards/{name}.json").read_text())
     expressions = [t["expr"] for p in board["panels"] for t in p["targets"]]
-    used = {
-        metric.removesuffix("_bucket").removesuffix("_count")
-        for expression in expressions
-        for metric in re.findall(r"assay_[a-z_]+", expression)
-    }
+    expressions += [v["query"] for v in board["templating"]["list"]]
+    used = {metric for text in expressions for metric in re.findall(r"assay_[a-z_]+", text)}
     assert used
-    code = "\n".join(p.read_text() for p in (chart.parents[1] / "trainer").rglob("*.py"))
-    written = {"assay_" + m.replace("/", "_") for m in re.findall(r"[a-z_]+/[a-z_]+", code)}
-    written |= {f"assay_accuracy_held_out_{mode}" for mode in ("think", "no_think")}
-    operators = {
-        "assay_operator_reconcile_seconds",
-        "assay_operator_resources",
-        "assay_operator_api_writes_total",
-        "assay_operator_attempts_total",
-        "assay_operator_last_tick_timestamp_seconds",
-    }
-    assert used - (operators if name == "operator" else written) == set()
+    of = exported_names.of_the_operator() if name == "operator" else exported_names.of_workloads()
+    histograms = {metric for metric, kind in of.items() if kind == "histogram"}
+    known = of.keys() | {metric + end for metric in histograms for end in ("_bucket", "_count")}
+    recorded = {m for m in used if name == "training" and exported_names.is_recorded(m)}
+    assert used - known - recorded == set()
+
+
+def test_every_port_for_metrics_is_asked(render: Render) -> None:
+    monitored = render("--set", "metrics.podMonitor.enabled=true")
+    (monitor,) = of_kind(monitored, "PodMonitor")
+    asked = [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+    own = ["metrics", *(f"metrics-{number}" for number in range(1, NUM_PORTS))]
+    assert asked == [*own, "ray-metrics", "http"]
 
 
 def test_the_charts_own_suites_pass(chart: Path) -> None:

@@ -30,6 +30,7 @@ QUANTITY: Schema = {
         {"type": "number", "minimum": 0},
     ]
 }
+LOG_FORMAT: Schema = {"enum": ["json", "text"]}
 PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
 
@@ -101,7 +102,7 @@ def images() -> dict[str, Schema]:
         ),
         "operator": strict(
             image=image(),
-            logFormat={"enum": ["json", "text"]},
+            logFormat=LOG_FORMAT,
             resources=resources(),
             affinity=ANYTHING,
             podAnnotations=STRINGS,
@@ -129,6 +130,7 @@ def platform() -> dict[str, Schema]:
         "workloads": strict(
             serviceAccount=OPTIONAL_NAME,
             networkPolicies=BOOLEAN,
+            logFormat=LOG_FORMAT,
         ),
     }
 
@@ -176,15 +178,18 @@ def store() -> dict[str, Schema]:
     }
 
 
+def monitor() -> Schema:
+    """Return the schema of what tells the Prometheus operator whom to ask."""
+    interval = {"type": "string", "pattern": r"^\d+[smh]$"}
+    return strict(enabled=BOOLEAN, interval=interval, labels=STRINGS)
+
+
 def around() -> dict[str, Schema]:
     """Return the schemas of what looks at the operator and looks after it."""
     return {
         "metrics": strict(
-            serviceMonitor=strict(
-                enabled=BOOLEAN,
-                interval={"type": "string", "pattern": r"^\d+[smh]$"},
-                labels=STRINGS,
-            ),
+            serviceMonitor=monitor(),
+            podMonitor=monitor(),
             dashboards=strict(enabled=BOOLEAN, labels=STRINGS),
         ),
         "podDisruptionBudget": strict(enabled=BOOLEAN),

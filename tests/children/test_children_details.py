@@ -303,7 +303,15 @@ def test_pods_may_talk_to_nobody_but_whom_they_need(rendered: Render) -> None:
     }
     assert stage["policyTypes"] == judge["policyTypes"] == ["Ingress", "Egress"]
     assert stage["ingress"][0] == {"from": [own]}
-    assert [rule["ports"][0]["port"] for rule in stage["ingress"][1:]] == [9100, 8265]
+    metrics, kuberay = stage["ingress"][1:]
+    assert metrics == {
+        "from": [{"namespaceSelector": {}}],
+        "ports": [
+            {"protocol": "TCP", "port": 9100, "endPort": 9115},
+            {"protocol": "TCP", "port": 8080},
+        ],
+    }
+    assert [port["port"] for port in kuberay["ports"]] == [8265]
     served = {"assay.dev/kind": "RewardModel", "assay.dev/name": "sophiavl"}
     assert stage["egress"] == [
         {"to": [own]},
@@ -317,6 +325,11 @@ def test_pods_may_talk_to_nobody_but_whom_they_need(rendered: Render) -> None:
     assert judge["podSelector"]["matchLabels"] == served
     assert judge["ingress"][2] == {
         "from": [{"podSelector": {"matchLabels": {"assay.dev/kind": "TrainingStage"}}}],
+        "ports": [{"protocol": "TCP", "port": 8000}],
+    }
+    prometheus = {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}
+    assert judge["ingress"][3] == {
+        "from": [{"namespaceSelector": {}, "podSelector": prometheus}],
         "ports": [{"protocol": "TCP", "port": 8000}],
     }
 

@@ -86,13 +86,10 @@ def test_a_pool_that_is_the_cpu_pool_too_keeps_a_quarter_free(rendered: Render) 
     assert (head["memory"], submitter["memory"]) == ("32Gi", "1Gi")
 
 
-def test_on_cpus_learners_are_spread_over_the_nodes(rendered: Render) -> None:
-    one = rendered(sft(4), accelerator="Cpu", nodePools=pools(nodes=1))[-1]["spec"]
-    three = rendered(sft(4), accelerator="Cpu", nodePools=pools(nodes=3))[-1]["spec"]
-    assert (one["nprocPerNode"], "Worker" in one["pytorchReplicaSpecs"]) == ("4", False)
-    # Equal pods: 4 is no multiple of 3.
-    assert three["nprocPerNode"] == "2"
-    assert three["pytorchReplicaSpecs"]["Worker"]["replicas"] == 1
+def test_on_cpus_each_learner_has_a_pod_of_its_own(rendered: Render) -> None:
+    made = rendered(sft(4), accelerator="Cpu", nodePools=pools(nodes=1))[-1]["spec"]
+    assert made["nprocPerNode"] == "1"
+    assert made["pytorchReplicaSpecs"]["Worker"]["replicas"] == 3
 
 
 def test_on_one_node_of_cpus_a_stage_fits_beside_its_judge(rendered: Render) -> None:

@@ -14,11 +14,11 @@ from made_objects import CREATED, STAGE, child, pod
 from model_cluster import ModelCluster
 from simulation import ALONE
 
+from assay_api.log_lines import JsonLines, TextLines
 from assay_operator.children.owner import Manifest
 from assay_operator.cluster.api import ApiError, Gone, Refused
 from assay_operator.cluster.health import ALIVE_SECONDS, Heartbeat, serve_health
 from assay_operator.cluster.kinds import RESOURCES, Kind
-from assay_operator.cluster.logs import JsonLines, TextLines
 from assay_operator.cluster.look import Parser, look
 from assay_operator.cluster.seen import attempt_of, epoch_seconds, owner_of
 from assay_operator.cluster.skew import SCHEMA_ANNOTATION, skew
@@ -197,5 +197,5 @@ def test_an_event_is_one_line_of_json() -> None:
 
 
 def test_people_read_who_first() -> None:
-    assert logged(TextLines()) == "00:00:00 W Dataset/clips team said x\nmore\n"
+    assert logged(TextLines()) == "1970-01-01 00:00:00 WARNING Dataset/clips team said x\nmore\n"
     assert logged(TextLines(), error=True).endswith("KeyError: 'gone'\n")

@@ -332,7 +332,7 @@ def test_a_folder_without_any_stage_is_refused_and_nothing_is_written(tmp_path: 
     out = tmp_path / "report.html"
     _, _, error = invoke(str(tmp_path / "nowhere"), "--out", str(out))
     assert isinstance(error, InvalidInput)
-    assert "nowhere: no training stage found" in str(error)
+    assert "nowhere: nothing of a run found" in str(error)
     assert not out.exists()
 
 

@@ -6,8 +6,10 @@ is made from a seed and such a position.
 """
 
 import json
+import logging
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +19,10 @@ from assay_api import InvalidInput
 from assay_api.running import Checkpoint
 from assay_data.checkpoint_store import CheckpointStore, SavedCheckpoint
 from assay_data.store import Store
+from assay_trainer.exported import CHECKPOINT_SECONDS, CHECKPOINT_STEP, CHECKPOINT_TIME
 from assay_trainer.learner.deepspeed_engine import Learner
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Checkpoints:
         # All ranks go on from the same one, whatever each of them would find.
         checkpoint = self._learner.broadcast(newest)
         if checkpoint is None:
+            self._tell("begins: there is no checkpoint")
             return Position(step=0, policy_version=0, cursor=0)
         folder = self._checkpoints.fetch(checkpoint)
         saved = json.loads((folder / "position.json").read_text())
@@ -67,6 +73,7 @@ class Checkpoints:
                 f"store, or delete {self._store.url} to begin again"
             )
         self._learner.load(folder)
+        self._tell(f"goes on from the checkpoint of step {saved['step']}")
         return Position(**saved)
 
     def save(self, position: Position, score: float | None = None) -> None:
@@ -76,7 +83,7 @@ class Checkpoints:
             position: how far the stage is.
             score: how good the model is now, as far as it was measured; larger is better.
         """
-        learner = self._learner
+        learner, started = self._learner, time.perf_counter()
         with machine_folder(learner) as mine:
             learner.save(mine.folder)
             learner.barrier()
@@ -93,6 +100,15 @@ class Checkpoints:
                 self._checkpoints.publish(mine.folder, saved)
                 self._checkpoints.retire(keep_last=self._plan.keep, keep_best=self._plan.keep_best)
             learner.barrier()
+        seconds = time.perf_counter() - started
+        CHECKPOINT_STEP.set(position.step)
+        CHECKPOINT_TIME.set_to_current_time()
+        CHECKPOINT_SECONDS.set(seconds)
+        self._tell(f"checkpoint of step {position.step} published in {seconds:.1f} s")
+
+    def _tell(self, event: str) -> None:
+        if self._learner.rank == 0:
+            _LOG.info("%s", event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ without its reward.
 import base64
 import io
 import json
+import logging
 import re
 import threading
 import time
@@ -21,8 +22,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from assay_api import JudgeError, ResolvedJudge
+from assay_trainer import exported
 from assay_trainer.chat import judge_messages, shown_frames
 from assay_trainer.rewards.base import Abstain, Failure, Outcome, Score
+
+_LOG = logging.getLogger(__name__)
 
 MAX_PAUSE_SECONDS = 30.0
 """Pauses between tries double up to this."""
@@ -142,13 +146,24 @@ class Judge:
         for tries_left in range(self.spec.retries, -1, -1):
             self._refuse_if_down("an earlier request failed")
             try:
-                return self._send(method, path, body)
+                return self._timed(method, path, body)
             except _UnansweredError as error:
                 if not (error.transient and tries_left):
                     raise
+                _LOG.warning("reward model %s: %s; asks again", self.spec.name, error)
             time.sleep(min(pause_seconds, MAX_PAUSE_SECONDS))
             pause_seconds *= 2
         raise AssertionError("the last try returns or raises")
+
+    def _timed(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        name, outcome = self.spec.name, "failed"
+        with exported.JUDGE_SECONDS.labels(name).time():
+            try:
+                answer = self._send(method, path, body)
+                outcome = "answered"
+            finally:
+                exported.JUDGE_REQUESTS.labels(name, outcome).inc()
+        return answer
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         deadline = time.monotonic() + self.spec.timeout_seconds

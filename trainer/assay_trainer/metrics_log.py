@@ -1,5 +1,7 @@
 """A stage's numbers as files: one per step, and one that says how far the stage is.
 
+The same numbers are exported to Prometheus from here, so that both always agree.
+
     metrics/step-000012.json    {"step": 12, "reward/mean": 0.31, "accuracy/sampled": 0.58, ...}
     progress.json               {"step": 12, "total": 40, "doing": "sampling", "metrics": {...}}
 
@@ -15,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from assay_api import EngineError, Model, StoreError
 from assay_data.store import Store
+from assay_trainer.exported import PROGRESS_DONE, PROGRESS_PLANNED, STEP_NUMBERS
 
 _STEP = re.compile(r"/step-(\d+)\.[a-z]+$")
 _METRICS = TypeAdapter(dict[str, float])
@@ -41,6 +44,7 @@ def write_metrics(store: Store, step: int, metrics: Mapping[str, float]) -> None
         EngineError: a number is not finite: training has come apart and must not go on.
     """
     _check_finite(step, metrics)
+    STEP_NUMBERS.record(metrics)
     store.write(step_key("metrics", step, "json"), _to_json({"step": step, **metrics}))
 
 
@@ -79,6 +83,8 @@ def write_progress(
         EngineError: a number is not finite.
     """
     _check_finite(step, metrics)
+    PROGRESS_DONE.set(step)
+    PROGRESS_PLANNED.set(total)
     progress = Progress(step=step, total=total, doing=doing, metrics=dict(metrics))
     store.write("progress.json", _to_json(progress.model_dump()))
 

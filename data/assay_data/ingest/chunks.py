@@ -12,6 +12,7 @@ from assay_api.dataset import DatasetSpec
 from assay_api.digest import sha256_of
 from assay_data.dataset.shards import Clip, write_shard
 from assay_data.drops import Drop, DropReason
+from assay_data.exported import DROPPED
 from assay_data.ingest.items import Item
 from assay_data.progress import Progress
 from assay_data.video.isolation import Failure, FailureKind, IsolatedPool
@@ -68,6 +69,8 @@ def _counted(
     progress(done, total)
     for position, outcome in enumerate(outcomes, start=1):
         progress(done + position, total)
+        if isinstance(outcome, Unusable | Failure):
+            DROPPED.labels(_reason(outcome).value).inc()
         yield outcome
 
 
@@ -85,5 +88,8 @@ def _clips(outcomes: Sequence[tuple[Item, _Outcome]]) -> Iterator[Clip]:
 
 def _drop(item: Item, outcome: Unusable | Failure) -> Drop:
     """Return the drop that an outcome without rows means."""
-    reason = _FAILURES[outcome.kind] if isinstance(outcome, Failure) else outcome.reason
-    return Drop(item.source, reason, outcome.detail)
+    return Drop(item.source, _reason(outcome), outcome.detail)
+
+
+def _reason(outcome: Unusable | Failure) -> DropReason:
+    return _FAILURES[outcome.kind] if isinstance(outcome, Failure) else outcome.reason

@@ -29,6 +29,7 @@ def build_dataset_job(workload: Workload, owner: Owner, platform: Platform) -> t
         command=(PYTHON, *dataset_arguments(PATH)),
         orders=orders_name(workload),
         restart_policy="Never",
+        metric_processes=1,
     )
     spec = _job_spec(pod_template(workload, platform, pod))
     return (_job(job_metadata(workload, owner, where), spec),)
@@ -52,6 +53,7 @@ def build_evaluation(workload: Workload, owner: Owner, platform: Platform) -> tu
         command=(PYTHON, *evaluation_arguments(PATH)),
         orders=orders_name(workload),
         restart_policy="Never",
+        metric_processes=1,
     )
     job = _job_spec(pod_template(workload, platform, pod))
     metadata = job_metadata(workload, owner, where)

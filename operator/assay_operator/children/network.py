@@ -3,11 +3,13 @@
 from urllib.parse import urlsplit
 
 from assay_api.layout import ResourceId
+from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS
 from assay_api.platform import Platform
 from assay_api.resolved import ResolvedStageJob
 from assay_operator.children.owner import (
     JUDGE_PORT,
     LABEL_KIND,
+    RAY_METRICS_PORT,
     Manifest,
     Owner,
     child_name,
@@ -17,10 +19,10 @@ from assay_operator.children.owner import (
 )
 from assay_operator.decision import Role, Workload
 
-METRICS_PORT = 9100
-"""Port of the trainer's metrics."""
 DASHBOARD_PORT = 8265
 """Port at which KubeRay asks a Ray head how its job is."""
+PROMETHEUS = {"app.kubernetes.io/name": "prometheus"}
+"""Labels of Prometheus, by its operator and by its chart alike."""
 KUBERAY = {"app.kubernetes.io/component": "kuberay-operator"}
 """Labels of KubeRay's operator, by its chart and by its manifests alike."""
 
@@ -34,7 +36,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
     own = {"podSelector": {"matchLabels": selector(workload.owner)}}
     ingress: list[Manifest] = [
         {"from": [own]},
-        {"from": [{"namespaceSelector": {}}], "ports": [_tcp(METRICS_PORT)]},
+        {"from": [{"namespaceSelector": {}}], "ports": _metrics(workload)},
     ]
     if _on_ray(workload):
         kuberay = {"namespaceSelector": {}, "podSelector": {"matchLabels": KUBERAY}}
@@ -42,6 +44,9 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
     if workload.role is Role.SERVE:
         stages = {"podSelector": {"matchLabels": {LABEL_KIND: "TrainingStage"}}}
         ingress.append({"from": [stages], "ports": [_tcp(JUDGE_PORT)]})
+        # vLLM answers about its metrics where it answers everything else: not for any pod.
+        prometheus = {"namespaceSelector": {}, "podSelector": {"matchLabels": PROMETHEUS}}
+        ingress.append({"from": [prometheus], "ports": [_tcp(JUDGE_PORT)]})
     dns = {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]}
     store = {"ports": [_tcp(platform.store.port)]}
     return {
@@ -55,6 +60,12 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
             "egress": [{"to": [own]}, dns, store, *_to_judges(workload)],
         },
     }
+
+
+def _metrics(workload: Workload) -> list[Manifest]:
+    """Return the ports of a workload's processes, and of Ray's own metrics beside them."""
+    own = {**_tcp(FIRST_PORT), "endPort": FIRST_PORT + NUM_PORTS - 1}
+    return [own, _tcp(RAY_METRICS_PORT)] if _on_ray(workload) else [own]
 
 
 def _on_ray(workload: Workload) -> bool:

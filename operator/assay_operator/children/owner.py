@@ -19,7 +19,9 @@ MANAGED_BY = {"app.kubernetes.io/part-of": "assay", "app.kubernetes.io/managed-b
 CHILD_SELECTOR = "app.kubernetes.io/managed-by=assay"
 """Selects everything that the operator made."""
 JUDGE_PORT = 8000
-"""Port of a reward model's server."""
+"""Port of a reward model's server, its metrics included."""
+RAY_METRICS_PORT = 8080
+"""Port of Ray's own metrics in each of its pods, as KubeRay has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from assay_api.log_lines import FORMAT_VARIABLE
+from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS, PORT_VARIABLE
 from assay_api.platform import NodePool, Platform, StoreAccess, Toleration
 from assay_api.stage import PodTemplate
 from assay_operator.children.orders import FOLDER as ORDERS_FOLDER
@@ -64,8 +66,12 @@ class Pod:
     """Restart policy, where it is the pod that has one."""
     grace_seconds: int = 30
     """Time between being asked to end and being killed."""
+    metric_processes: int = 0
+    """Processes in it that serve metrics, each at a port of its own."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Other ports that it listens at, by name."""
     container_extra: Manifest = field(default_factory=dict)
-    """Ports and probes."""
+    """Probes."""
 
 
 def pod_template(workload: Workload, platform: Platform, pod: Pod) -> Manifest:
@@ -138,8 +144,16 @@ def _container(platform: Platform, pod: Pod) -> Manifest:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": [mount for _, mount in _volumes(platform, pod)],
+        **_given({"ports": _ports(pod)}),
         **pod.container_extra,
     }
+
+
+def _ports(pod: Pod) -> list[Manifest]:
+    """Return the container's ports: `metrics`, `metrics-1`... are those of Assay's processes."""
+    names = ["metrics", *(f"metrics-{number}" for number in range(1, NUM_PORTS))]
+    own = {name: FIRST_PORT + n for n, name in enumerate(names[: pod.metric_processes])}
+    return [{"name": name, "containerPort": port} for name, port in {**own, **pod.ports}.items()]
 
 
 def _uses_rdma(pod: Pod) -> bool:
@@ -161,7 +175,9 @@ def _resources(pod: Pod) -> Manifest:
 
 def _env(platform: Platform, pod: Pod) -> list[Manifest]:
     """Return the variables, each once: the stage's before the pool's before everybody's."""
-    env = {**_ENV, **pod.env}
+    env = {**_ENV, FORMAT_VARIABLE: platform.log_format, **pod.env}
+    if pod.metric_processes:
+        env[PORT_VARIABLE] = str(FIRST_PORT)
     if pod.needs_store:
         env |= _store_env(platform.store)
     env |= {variable.name: variable.value for variable in pod.pool.env}

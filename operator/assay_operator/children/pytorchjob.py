@@ -46,11 +46,16 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
         size=job_size(where, learners.per_pod, learners.pods),
         # torchrun takes its places from the PET_* variables that the training-operator sets.
         command=(PYTHON, "-m", "torch.distributed.run", *train_arguments(PATH)),
+        env={
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - _LAUNCHER_SECONDS),
+            # As torchrun sets it where there are several; unset, it warns of it in every log.
+            **({"OMP_NUM_THREADS": "1"} if learners.per_pod > 1 else {}),
+        },
         orders=orders_name(workload),
         between_nodes=learners.pods > 1,
         template=spec.pod_template,
         grace_seconds=GRACE_SECONDS,
-        env={"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - _LAUNCHER_SECONDS)},
+        metric_processes=learners.per_pod,
     )
     template = pod_template(workload, platform, pod)
     priority = spec.pod_template.priority_class or where.pool.priority_class

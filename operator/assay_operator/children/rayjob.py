@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from assay_api.platform import Platform
 from assay_api.stage import PodTemplate
 from assay_operator.children.orders import PATH, orders_name
-from assay_operator.children.owner import Manifest, Owner
+from assay_operator.children.owner import RAY_METRICS_PORT, Manifest, Owner
 from assay_operator.children.placement import (
     Site,
     Size,
@@ -133,6 +133,8 @@ def _worker_group(
         template=stage_spec(workload).pod_template,
         restart_policy="Never",
         grace_seconds=GRACE_SECONDS,
+        metric_processes=group.spread.per_pod,
+        ports={"ray-metrics": RAY_METRICS_PORT},
     )
     resources = {
         # Logical ones: an actor for each process, and one for Ray's own.
@@ -147,7 +149,7 @@ def _worker_group(
         "minReplicas": group.spread.pods,
         "maxReplicas": group.spread.pods,
         "resources": resources,
-        "rayStartParams": _objects(pod.size),
+        "rayStartParams": _start(pod.size),
         "template": pod_template(workload, platform, pod),
     }
 
@@ -164,12 +166,12 @@ def _head(workload: Workload, platform: Platform) -> Manifest:
         template=_off_the_pool(stage_spec(workload).pod_template),
         restart_policy="Never",
         grace_seconds=GRACE_SECONDS,
-        container_extra={
-            "ports": [
-                {"name": "gcs-server", "containerPort": 6379},
-                {"name": "dashboard", "containerPort": 8265},
-                {"name": "client", "containerPort": 10001},
-            ]
+        ports={
+            "gcs-server": 6379,
+            "dashboard": 8265,
+            "client": 10001,
+            # Where there is no port of this name KubeRay adds one, with Ray's metrics behind it.
+            "metrics": RAY_METRICS_PORT,
         },
     )
     return {
@@ -177,7 +179,7 @@ def _head(workload: Workload, platform: Platform) -> Manifest:
             # Nothing that computes belongs here; what starts the stage needs none.
             "num-cpus": "0",
             "dashboard-host": "0.0.0.0",
-            **_objects(pod.size),
+            **_start(pod.size),
         },
         "template": pod_template(workload, platform, pod),
     }
@@ -198,9 +200,13 @@ def _submitter(workload: Workload, platform: Platform) -> Manifest:
     return pod_template(workload, platform, pod)
 
 
-def _objects(size: Size) -> dict[str, str]:
+def _start(size: Size) -> dict[str, str]:
+    """Return what Ray is started with in a pod of a size."""
     of_shm = int(size.shm_gib * 2**30 * _OBJECTS_OF_SHM)
-    return {"object-store-memory": str(max(of_shm, _LEAST_OBJECT_BYTES))}
+    return {
+        "object-store-memory": str(max(of_shm, _LEAST_OBJECT_BYTES)),
+        "metrics-export-port": str(RAY_METRICS_PORT),
+    }
 
 
 def _off_the_pool(template: PodTemplate) -> PodTemplate:

@@ -57,6 +57,7 @@ def build_judge(workload: Workload, owner: Owner, platform: Platform) -> tuple[M
         size=size,
         command=(PYTHON, *arguments),
         env=SERVER_ENV,
+        ports={"http": JUDGE_PORT},
         container_extra=_probes(budget),
     )
     name, chosen = child_name(workload), selector(workload.owner)
@@ -107,7 +108,6 @@ def start_budget_seconds(orders: ServeOrders) -> int:
 def _probes(budget_seconds: int) -> Manifest:
     health = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
     return {
-        "ports": [{"name": "http", "containerPort": JUDGE_PORT}],
         "startupProbe": {
             **health,
             "periodSeconds": _PROBE_SECONDS,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -155,6 +157,7 @@ def _source(
 @data_app.command()
 def build(
     orders: Annotated[Path, typer.Argument(help="Orders, as the operator wrote them.")],
+    log_format: LogFormatOption = None,
 ) -> None:
     """Make the dataset of a Dataset resource: the container's entry point.
 
@@ -165,11 +168,14 @@ def build(
 
     from assay_api import InvalidInput, ResolvedDatasetJob
     from assay_data.ingest.job import run_dataset_job
+    from assay_trainer.process import ProcessName, set_up_process
 
+    choose_log_format(log_format)
     try:
         job = ResolvedDatasetJob.model_validate_json(orders.read_text())
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"{orders}: no orders of a dataset: {error}") from error
+    set_up_process(ProcessName("dataset", job.dataset.metadata.name, "dataset"))
     run_dataset_job(job, _progress_file(job.output))
 
 
@@ -177,13 +183,16 @@ def _progress_file(output: str) -> "Callable[[int, int], None]":
     """Return a function that keeps the store's progress.json up to date, once a second."""
     import time
 
+    from assay_data.progress import report_progress
     from assay_data.store import open_store
     from assay_trainer.metrics_log import write_progress
 
     store, last = open_store(output), time.monotonic()
+    tell = report_progress("videos")
 
     def note(done: int, total: int) -> None:
         nonlocal last
+        tell(done, total)
         if done >= total or time.monotonic() - last >= 1:
             last = time.monotonic()
             write_progress(store, done, total, "videos", {})

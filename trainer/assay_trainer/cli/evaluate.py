@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay_api import InvalidInput
+from assay_api.log_lines import logs_as_json
+from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
 
 if TYPE_CHECKING:
     from assay_api import ResolvedEvaluationJob
@@ -23,6 +25,7 @@ def eval_command(
         Path | None, typer.Option(help="Orders, as the operator wrote them, instead of the rest.")
     ] = None,
     json: Annotated[bool, typer.Option(help="Print the result as JSON.")] = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Answer every held-out clip in both modes; print accuracy and the rest with intervals.
 
@@ -33,9 +36,15 @@ def eval_command(
     """
     from assay_trainer.evaluation.evaluation_job import run_evaluation_job
     from assay_trainer.evaluation.summary import table
+    from assay_trainer.process import ProcessName, set_up_process
 
+    choose_log_format(log_format)
     job = _job(model, dataset, out, orders)
+    if orders is not None:
+        set_up_process(ProcessName("evaluation", job.evaluation.metadata.name, "evaluation"))
     summary = run_evaluation_job(job)
+    if orders is not None and logs_as_json():
+        return
     if summary is None:
         assert job.watched is not None, "only then can there be nothing to do"
         nothing = f"nothing new of stage {job.watched.name}: no model without a result"

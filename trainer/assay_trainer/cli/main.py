@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from assay_api.errors import AssayError, InvalidInput
+from assay_api.log_lines import logs_as_json
 from assay_trainer.cli.crds import crds_command
 from assay_trainer.cli.data import data_app
 from assay_trainer.cli.doctor import doctor_command
@@ -20,6 +21,7 @@ from assay_trainer.cli.report import report_command
 from assay_trainer.cli.run import run_command
 from assay_trainer.cli.serve import serve_command
 from assay_trainer.cli.train import train_command
+from assay_trainer.quiet import NO_BARS_ENV, QUIET_ENV
 
 app = typer.Typer(
     name="assay",
@@ -51,19 +53,25 @@ def main() -> None:
     # waits for others holds up the one it waits for, ten times over. Read when torch is loaded,
     # here and in all processes that are started from here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Notices of the engines about themselves, among the answers that were asked for.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    for name, value in {**QUIET_ENV, **({} if sys.stderr.isatty() else NO_BARS_ENV)}.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("vllm").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
     try:
         app()
     except InvalidInput as error:
-        print(f"assay: {error}", file=sys.stderr)
+        _tell(error)
         raise SystemExit(2) from None
     except AssayError as error:
-        print(f"assay: {error}", file=sys.stderr)
+        _tell(error)
         raise SystemExit(1) from None
+
+
+def _tell(error: AssayError | InvalidInput) -> None:
+    if logs_as_json():
+        logging.getLogger(__package__).error("%s", error)
+    else:
+        print(f"assay: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

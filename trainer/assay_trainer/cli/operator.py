@@ -32,17 +32,14 @@ def operator_command(
     Raises:
         InvalidInput: the platform file is wrong, or there is no cluster to talk to.
     """
-    from assay_api import InvalidInput
     from assay_api.crd.definitions import schema_digests
+    from assay_api.log_lines import checked_format, set_up_logs
     from assay_data.store import open_store
-    from assay_operator.cluster.logs import set_up_logs
     from assay_operator.cluster.shell import Settings, namespace_url, run_operator
     from assay_operator.cluster.shell import own_namespace as find_own_namespace
     from assay_operator.platform_file import load_platform
 
-    if log_format not in ("json", "text"):
-        raise InvalidInput(f"--log-format: got {log_format!r}, allowed: json, text")
-    set_up_logs(log_format)
+    set_up_logs(checked_format(log_format, "--log-format"))
     found = load_platform(str(platform))
     settings = Settings(
         platform=found,

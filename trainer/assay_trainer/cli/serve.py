@@ -31,7 +31,9 @@ def serve_command(
     if not own_chat_template:
         check_model_folder(folder)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    # On a CPU this variable goes before the option.
+    if "--kv-cache-memory-bytes" not in context.args:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     server = "vllm.entrypoints.openai.api_server"
     arguments = ["--model", str(folder), "--served-model-name", name, "--host", host]
     arguments += ["--port", str(port), *context.args]

@@ -1,11 +1,17 @@
 """`assay train`: the container's entry point for one training stage."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay_api import InvalidInput
+from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
+
+if TYPE_CHECKING:
+    from assay_api import ResolvedStageJob
+    from assay_trainer.process import ProcessName
 
 
 def train_command(
@@ -13,6 +19,7 @@ def train_command(
     collect_only: Annotated[
         bool, typer.Option(help="Fusion: only sample what is learnt from, where Ray runs.")
     ] = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Run one attempt of a training stage in this process, as its rank if there are several.
 
@@ -22,13 +29,16 @@ def train_command(
     from pydantic import ValidationError
 
     from assay_api import ResolvedStageJob
+    from assay_trainer.process import set_up_process
 
+    choose_log_format(log_format)
     try:
         job = ResolvedStageJob.model_validate_json(stage.read_text())
     except (OSError, ValidationError) as error:
         raise InvalidInput(
             f"--stage {stage}: no orders of a training stage: {error}; `assay run` writes them"
         ) from error
+    set_up_process(_process(job, collect_only=collect_only))
     if collect_only:
         if job.stage.spec.fusion is None:
             raise InvalidInput(
@@ -41,3 +51,14 @@ def train_command(
     from assay_trainer.loops.stage_job import run_stage_job
 
     run_stage_job(job)
+
+
+def _process(job: "ResolvedStageJob", *, collect_only: bool) -> "ProcessName":
+    """Return the name of this process: on a Ray cluster learners are others, which it starts."""
+    from assay_trainer.process import ProcessName
+
+    name, ranks = job.stage.metadata.name, {"RANK": 0, "WORLD_SIZE": 1}
+    rank, world_size = (int(os.environ.get(variable, ranks[variable])) for variable in ranks)
+    drives = collect_only or (job.stage.spec.rl is not None and "RAY_ADDRESS" in os.environ)
+    process = "driver" if drives else "learner"
+    return ProcessName("stage", name, process, job.attempt, rank, world_size)

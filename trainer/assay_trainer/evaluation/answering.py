@@ -1,21 +1,25 @@
 """Every clip of an evaluation, asked in every mode, and what the answers add up to."""
 
+import logging
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 from assay_api import InvalidInput, ThinkingMode
 from assay_api.evaluation import EvaluationSpec
+from assay_api.layout import accuracy_key
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.reader import ClipReader, ReadClip, ReadPlan
 from assay_data.store import Store
 from assay_trainer.evaluation.detector import Detection, Detector
 from assay_trainer.evaluation.metrics import Answer, summarise
 from assay_trainer.evaluation.summary import Summary
+from assay_trainer.exported import EVALUATION_ACCURACY
 from assay_trainer.loops.validation import held_out_sample
 from assay_trainer.metrics_log import write_progress
 from assay_trainer.records import Clip
 
+_LOG = logging.getLogger(__name__)
 _CLIPS_AT_A_TIME = 64
 
 
@@ -47,7 +51,20 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
             while clips := list(islice(reader, _CLIPS_AT_A_TIME)):
                 write_progress(store, len(answers), total, f"answering, {mode.value}", {})
                 answers += _answers(detector, clips, mode)
-    return summarise(answers, spec.bootstrap_samples, spec.seed)
+                _LOG.info("%d of %d answers, %s", len(answers), total, mode.value)
+    summary = summarise(answers, spec.bootstrap_samples, spec.seed)
+    _tell(summary)
+    return summary
+
+
+def _tell(summary: Summary) -> None:
+    """Export the accuracy of each mode that has one, and write it into the log."""
+    accuracies = {mode: found.accuracy.value for mode, found in summary.modes.items()}
+    known = {mode: value for mode, value in accuracies.items() if value is not None}
+    for mode, value in known.items():
+        EVALUATION_ACCURACY.labels(mode.value).set(value)
+    told = ", ".join(f"{accuracy_key(mode)} {value:.3f}" for mode, value in known.items())
+    _LOG.info("complete: %s", told or "no accuracy")
 
 
 def _answers(detector: Detector, clips: Sequence[ReadClip], mode: ThinkingMode) -> list[Answer]:

@@ -14,6 +14,7 @@ from assay_data.video.frames import visual_tokens
 from assay_trainer.chat import detection_prompt
 from assay_trainer.loops.ray_cluster import group_resource
 from assay_trainer.models.published import check_model_folder, model_folder
+from assay_trainer.process import ProcessName
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.pool import PoolConfig, RolloutPool
 
@@ -53,6 +54,7 @@ def start_pool(
             threads_per_engine=max(1, (os.cpu_count() or 1) // num_engines),
             num_gpus_per_engine=1.0 if num_gpus else 0.0,
             resource=group_resource("rollout"),
+            process=ProcessName("stage", job.stage.metadata.name, "rollout", job.attempt),
         )
     )
 

@@ -9,6 +9,7 @@ Source:
 """
 
 import json
+import logging
 import random
 from collections.abc import Sequence
 
@@ -28,6 +29,8 @@ from assay_trainer.records import FAKE, REAL, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
 from assay_trainer.rollout.pool import ClipRequest
 from assay_trainer.rollout.sampler import SamplingPlan
+
+_LOG = logging.getLogger(__name__)
 
 COLLECTED = "collected.json"
 """Key of the collected samples within the stage's folder."""
@@ -50,6 +53,7 @@ def collect(job: ResolvedStageJob) -> bool:
     dataset = ClipDataset.open(open_store(job.dataset))
     identity = stage_job_digest(job, dataset.digest)
     if store.exists(COLLECTED) and json.loads(store.read(COLLECTED))["identity"] == identity:
+        _LOG.info("the samples of an earlier attempt are there already")
         return True
     rows = dataset.rows(Split.TRAIN)
     prompts = [prompt_item(row, spec.prompt, ThinkingMode.THINK) for row in rows]
@@ -58,6 +62,8 @@ def collect(job: ResolvedStageJob) -> bool:
         pool.wait_ready()
         if is_requested(job, store):
             return False
+        num_samples = spec.fusion.samples_per_clip
+        _LOG.info("samples %d answers to each of %d clips", num_samples, len(prompts))
         answers = pool.sample(
             [
                 ClipRequest(p.text, p.row_id, derived_seed(spec.seed, "fusion", p.row_id))
@@ -75,6 +81,7 @@ def collect(job: ResolvedStageJob) -> bool:
         for sample in samples
     ]
     chosen = choose(sampled, spec.fusion.max_examples // 2, spec.seed)
+    _LOG.info("%d of %d answers are learned from", len(chosen), len(sampled))
     pairs = [{"row_id": prompt.row_id, "text": rollout.text} for prompt, rollout in chosen]
     collected = {"identity": identity, "samples": pairs}
     store.write(COLLECTED, json.dumps(collected, indent=1).encode())

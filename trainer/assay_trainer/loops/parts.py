@@ -1,5 +1,6 @@
 """What every training loop is built from: dataset, policy, learner, encoder, store."""
 
+import logging
 import os
 import socket
 import tempfile
@@ -23,6 +24,8 @@ from assay_trainer.models.policy import Policy, load_policy
 from assay_trainer.models.published import RESULT, ModelCard
 from assay_trainer.models.start import start_folder
 from assay_trainer.records import Clip
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class StageParts:
             folder = Path(scratch)
             write_model(self.policy, card, folder)
             self.store.publish(folder, RESULT)
+        _LOG.info("model published at %s/%s", self.store.url, RESULT)
 
     def micro_batches(self, completions: Sequence[Completion]) -> list[MicroBatch]:
         """Cut completions into micro-batches, in order."""

@@ -7,6 +7,9 @@ from typing import Any
 
 import ray
 
+from assay_api.log_lines import FORMAT_VARIABLE
+from assay_trainer.quiet import NO_BARS_ENV, QUIET_ENV
+
 
 def is_remote() -> bool:
     """Tell whether there is a cluster to join."""
@@ -30,7 +33,8 @@ def ray_cluster(num_workers: int) -> Iterator[None]:
     ray.init(
         address=address or "local",
         logging_level="ERROR",
-        # Ray Train's own helpers warn every second that there is no dashboard.
+        # Ray Train's own helpers warn every second that there is no dashboard. With a configuration
+        # of its own a job's lines come here as they were written, without the process's number.
         logging_config=ray.LoggingConfig(log_level="ERROR"),
         runtime_env=_worker_environment(),
         **local,
@@ -42,11 +46,14 @@ def ray_cluster(num_workers: int) -> Iterator[None]:
 
 
 def _worker_environment() -> dict[str, Any]:
-    variables = {
+    own = {
         # Ray would give each worker one thread; the workers choose their number themselves.
         "OMP_NUM_THREADS": str(os.cpu_count()),
         "RAY_TRAIN_V2_ENABLED": "1",
         # A minute, as it is by default, is short where every core is busy with starting.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+        # It looks for notices of clouds' own, and every start of it is told as an error.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     }
-    return {"env_vars": variables}
+    told = {name: os.environ[name] for name in (FORMAT_VARIABLE,) if name in os.environ}
+    return {"env_vars": {**QUIET_ENV, **NO_BARS_ENV, **own, **told}}

@@ -1,5 +1,6 @@
-"""Where a running stage's numbers go: files in the store, TensorBoard, and the progress line."""
+"""Where a running stage's numbers go: files and metrics, TensorBoard, the log, and progress."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from assay_data.store import Store
 from assay_trainer.metrics_log import write_metrics, write_progress
+
+_LOG = logging.getLogger(__name__)
 
 _SHOWN = (
     "reward/mean",
@@ -83,3 +86,17 @@ class Recorder:
             )
             self._store.keep(f"tensorboard/{newest.name}")
         self.say(step, "training")
+        shown = ", ".join([f"step {step} of {self._total}", *told(metrics)])
+        _LOG.info("%s", shown, extra={"numbers": {"step": step, **metrics}})
+
+
+def told(metrics: Mapping[str, float]) -> list[str]:
+    """Return the numbers of a step that its line in the log shows.
+
+    Example:
+        >>> told({"time/step_seconds": 31.24, "loss": 0.0123456, "reward/mean": 0.5})
+        ['reward/mean 0.5', 'loss 0.01235', '31.2 s']
+    """
+    seconds = metrics.get("time/step_seconds")
+    shown = [f"{name} {metrics[name]:.4g}" for name in _SHOWN if name in metrics]
+    return shown + ([f"{seconds:.1f} s"] if seconds is not None else [])

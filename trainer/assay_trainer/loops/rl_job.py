@@ -5,6 +5,7 @@ processes of this machine and ended afterwards. A lone learner on one machine is
 several, or those of a cluster, are started and watched by Ray Train.
 """
 
+import logging
 import os
 import tempfile
 from typing import Any
@@ -14,7 +15,10 @@ import ray
 from assay_api import AssayError, EngineError, InvalidInput, ResolvedStageJob
 from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.ray_cluster import group_resource, is_remote, ray_cluster
+from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.rollout.pool import RolloutPool
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_LEARNER_FAILURES = 2
 """Times that Ray Train starts the learners anew; each goes on from the newest checkpoint."""
@@ -32,6 +36,7 @@ def run_rl(job: ResolvedStageJob) -> bool:
     """
     spec, placement = job.stage.spec, job.stage.spec.placement
     assert spec.rl is not None
+    _LOG.info("starts %d rollouts and %d learners", placement.rollouts, placement.learners)
     with ray_cluster(placement.learners + placement.rollouts + 1):
         pool = start_pool(job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora)
         if placement.learners == 1 and not is_remote():
@@ -43,7 +48,7 @@ def run_rl(job: ResolvedStageJob) -> bool:
 
 def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
     """Run the learners by Ray Train, which starts them all anew when one dies."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
@@ -61,6 +66,7 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
             ),
             run_config=RunConfig(
                 storage_path=scratch,
+                logging_config=LoggingConfig(log_level="ERROR"),
                 failure_config=FailureConfig(max_failures=_MAX_LEARNER_FAILURES),
             ),
         )
@@ -81,12 +87,16 @@ def _learner(config: dict[str, Any]) -> bool:
     """Run one of the processes that Ray Train started."""
     import ray.train
 
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    job = ResolvedStageJob.model_validate_json(config["job"])
+    name = job.stage.metadata.name
+    set_up_process(ProcessName("stage", name, "learner", job.attempt, rank, world_size))
+
     from assay_trainer.loops.rl_learner import run_learner
 
-    context = ray.train.get_context()
     threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
-    leads = context.get_world_rank() == 0
-    job = ResolvedStageJob.model_validate_json(config["job"])
+    leads = rank == 0
     return run_learner(job, config["pool"] if leads else None, threads=threads)
 
 

@@ -1,5 +1,6 @@
 """One attempt of a training stage, from its orders to its completion."""
 
+import logging
 import os
 
 from assay_api import Completion, ResolvedStageJob
@@ -8,6 +9,8 @@ from assay_data.dataset import ClipDataset
 from assay_data.store import Store, open_store
 from assay_trainer.metrics_log import read_metrics
 from assay_trainer.models.published import RESULT
+
+_LOG = logging.getLogger(__name__)
 
 _SUMMARISED = {
     "accuracy/held_out_think": "accuracy_think",
@@ -50,6 +53,7 @@ def _complete(job: ResolvedStageJob, store: Store) -> None:
         summary=_summary(read_metrics(store)),
     )
     store.write("completion.json", completion.model_dump_json(by_alias=True, indent=1).encode())
+    _LOG.info("complete: %s", ", ".join(f"{k} {v}" for k, v in completion.summary.items()))
 
 
 def _summary(metrics: dict[int, dict[str, float]]) -> dict[str, float | int | str]:

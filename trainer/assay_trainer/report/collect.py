@@ -39,6 +39,9 @@ CLIPS_SHOWN = 12
 MOST_SHEET_BYTES = 400_000
 """Of the contact sheet of a dataset, so that the page stays small."""
 
+_FOLDERS = ("orders", "metrics", "rollouts", "checkpoints")
+"""Folders of a stage, any of which shows that it has begun."""
+
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
@@ -49,26 +52,28 @@ def collect(store: Store) -> Run:
         store: a whole run, or the folder of one of its stages.
 
     Raises:
-        InvalidInput: there is no stage in it.
+        InvalidInput: there is nothing of a run in it.
         StoreError: a file in it is damaged.
     """
     stages = _stage_stores(store)
-    if not stages:
+    datasets = {name: store.child(f"datasets/{name}") for name in _names(store, "datasets")}
+    evaluations = _names(store, "evaluations")
+    if not (stages or datasets or evaluations):
         raise InvalidInput(
-            f"{store.url}: no training stage found (no stages/NAME/orders, metrics or rollouts): "
-            "give the --store folder of an `assay run`, or the folder of one stage in it"
+            f"{store.url}: nothing of a run found (no stages/NAME/orders, metrics or rollouts, no "
+            "dataset, no evaluation): give the --store folder of an `assay run`, the folder of a "
+            "namespace in the store of a cluster, or the folder of one stage in it"
         )
     bank = FrameBank()
-    datasets = {name: store.child(f"datasets/{name}") for name in _names(store, "datasets")}
     return Run(
         url=store.url,
         stages=_in_order([_stage(name, at, datasets, bank) for name, at in stages.items()]),
         evaluations=tuple(
-            _evaluation(name, store.child(f"evaluations/{name}"))
-            for name in _names(store, "evaluations")
+            _evaluation(name, store.child(f"evaluations/{name}")) for name in evaluations
         ),
         datasets={name: _dataset(at, bank) for name, at in datasets.items()},
         images=bank.uris,
+        progress={name: read_progress(at) for name, at in datasets.items()},
     )
 
 
@@ -76,7 +81,8 @@ def _stage_stores(store: Store) -> dict[str, Store]:
     names = _names(store, "stages")
     if names:
         return {name: store.child(f"stages/{name}") for name in names}
-    if any(store.list(folder) for folder in ("orders", "metrics", "rollouts")):
+    begun = store.exists("progress.json") or store.exists("completion.json")
+    if begun or any(store.list(folder) for folder in _FOLDERS):
         return {unquote(PurePosixPath(store.url).name): store}
     return {}
 
@@ -139,6 +145,7 @@ def _evaluation(name: str, store: Store) -> EvaluationRecord:
     return EvaluationRecord(
         name=name,
         job=_newest_orders(store, ResolvedEvaluationJob),
+        progress=read_progress(store),
         result=from_json(store.read("result.json"), f"{store.url}/result.json") if done else None,
         history=tuple(read_results(store)),
     )

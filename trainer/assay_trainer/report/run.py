@@ -55,6 +55,8 @@ class EvaluationRecord:
     name: str
     job: ResolvedEvaluationJob | None
     result: EvaluationResult | None
+    progress: Progress | None
+    """How many answers there are."""
     history: tuple[EvaluationResult, ...] = ()
     """All results of an evaluation with a schedule, by training step."""
 
@@ -84,3 +86,5 @@ class Run:
     """By name; None while it is being made."""
     images: dict[str, str]
     """Data URIs of all pictures that are shown, each once, by key."""
+    progress: dict[str, Progress | None]
+    """How far the making of each dataset is or was, by name."""

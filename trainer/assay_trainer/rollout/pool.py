@@ -5,7 +5,9 @@ has a deadline; an engine that died or hangs is replaced, given the current weig
 again: the seeds belong to the requests, so it draws the same completions.
 """
 
+import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,10 +19,14 @@ from torch import Tensor
 from assay_api import EngineError
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
+from assay_trainer.exported import ROLLOUT_REPLACEMENTS
 from assay_trainer.models.published import model_folder
+from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.records import Clip
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_REPLACEMENTS = 3
 """Engines replaced in one call before the stage fails."""
@@ -55,6 +61,8 @@ class PoolConfig:
     """Ray's own resource of the nodes that engines belong on; None: any node."""
     start_timeout_seconds: float = 900.0
     call_timeout_seconds: float = 1800.0
+    process: ProcessName | None = None
+    """Name of the engines' processes in logs and metrics; None: neither is set up."""
 
 
 class _Engine:
@@ -66,14 +74,18 @@ class _Engine:
         weights: Mapping[str, Tensor] | None = None,
         policy_version: int = 0,
     ) -> None:
+        if config.process is not None:
+            set_up_process(config.process)
         import torch
 
         from assay_trainer.rollout.vllm_engine import VllmSampler
 
+        started = time.perf_counter()
         torch.set_num_threads(config.threads_per_engine)
         self._dataset = ClipDataset.open(open_store(config.dataset))
         self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
         self._sampler = VllmSampler(replace(config.engine, model=model_folder(config.model)))
+        _LOG.info("is ready after %.1f s", time.perf_counter() - started)
         if weights is not None:
             self.load(weights, policy_version)
 
@@ -186,12 +198,18 @@ class RolloutPool:
                         f"rollout engine {index} failed {replaced + 1} times in one call: {error}; "
                         "the last checkpoint is kept: the same command goes on from it"
                     ) from error
+                ROLLOUT_REPLACEMENTS.inc()
+                _LOG.warning("rollout engine %d is replaced: %s", index, _first_line(error))
                 ray.kill(self._engines[index])
                 self._engines[index] = self._start()
                 reference = call(self._engines[index])
             except RayTaskError as error:
                 raise EngineError(f"rollout engine {index} failed: {error}") from error
         raise AssertionError("the last try returns or raises")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _sampling(requests: Sequence[ClipRequest], plan: SamplingPlan) -> _Call:

@@ -8,6 +8,7 @@ empty caches after each change of the weights.
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 
 from assay_api.stage import Lora
+from assay_trainer import exported
 from assay_trainer.models.inputs import visual_token_ids
 from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
@@ -62,12 +64,14 @@ class VllmSampler:
             {"prompt": request.text, "multi_modal_data": {"video": video(request.clip)}}
             for request in requests
         ]
+        started = time.perf_counter()
         outputs = self._llm.generate(
             prompts,
             [self._parameters(plan, request.seed) for request in requests],
             use_tqdm=False,
             lora_request=self._adapter,
         )
+        _count(outputs, time.perf_counter() - started)
         return [
             tuple(self._sample(completion, plan) for completion in output.outputs)
             for output in outputs
@@ -80,6 +84,7 @@ class VllmSampler:
         one can be used. Full weights replace the old ones, and all caches are emptied: the
         scheduler's view of the encoder cache too, which reloading alone leaves wrong.
         """
+        started = time.perf_counter()
         if self._lora is not None:
             self._load_adapter(weights, policy_version)
         else:
@@ -90,6 +95,8 @@ class VllmSampler:
         self._llm.llm_engine.reset_mm_cache()
         self._llm.llm_engine.reset_encoder_cache()
         self._version = policy_version
+        exported.ROLLOUT_LOAD_SECONDS.inc(time.perf_counter() - started)
+        exported.ROLLOUT_VERSION.set(policy_version)
 
     def _load_adapter(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
         assert self._lora is not None
@@ -132,6 +139,14 @@ class VllmSampler:
             rollout,
             tuple({token: entry.logprob for token, entry in table.items()} for table in tables),
         )
+
+
+def _count(outputs: Sequence[Any], seconds: float) -> None:
+    tokens = sum(len(completion.token_ids) for out in outputs for completion in out.outputs)
+    exported.ROLLOUT_REQUESTS.inc(len(outputs))
+    exported.ROLLOUT_PROMPT_TOKENS.inc(sum(len(out.prompt_token_ids) for out in outputs))
+    exported.ROLLOUT_TOKENS.inc(tokens)
+    exported.ROLLOUT_SECONDS.inc(seconds)
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:

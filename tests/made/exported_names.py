@@ -1,0 +1,38 @@
+"""Every metric that a program of ours exports, by the names that Prometheus sees."""
+
+import re
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+import assay_data.exported
+from assay_operator.cluster.metrics import Metrics
+from assay_trainer.exported import RECORDED, exported_name
+
+assert assay_data.exported.DROPPED, "registers its metrics when it is loaded"
+
+
+def of_registry(registry: CollectorRegistry) -> dict[str, str]:
+    """Return the type of each metric of ours, by name."""
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): family.type
+        for family in registry.collect()
+        if family.name.startswith("assay_")
+    }
+
+
+def of_workloads() -> dict[str, str]:
+    """Return the types of what the processes of workloads export, but for steps' numbers."""
+    return of_registry(REGISTRY)
+
+
+def of_the_operator() -> dict[str, str]:
+    """Return the types of what the operator exports."""
+    return of_registry(Metrics().registry)
+
+
+def is_recorded(metric: str) -> bool:
+    """Tell whether a metric is a number that training loops record."""
+    patterns = [
+        exported_name(name.replace("*", "x-x")).replace("x_x", "[a-z0-9_]+") for name in RECORDED
+    ]
+    return any(re.fullmatch(pattern, metric) for pattern in patterns)

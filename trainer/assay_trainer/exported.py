@@ -1,0 +1,120 @@
+"""What a process tells Prometheus; `docs/metrics.md` is the list for people.
+
+A number that a stage records under `reward/mean` is exported as `assay_reward_mean`. Everything is
+in the process's one registry, whether or not somebody serves it (`metrics_server`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+RECORDED = {
+    "accuracy/held_out_*": "Share of held-out clips answered right, by thinking mode.",
+    "accuracy/sampled": "Share of the step's rollouts whose verdict is right.",
+    "clip_fraction": "Share of tokens whose ratio was clipped.",
+    "entropy/mean_nats": "Mean entropy of the sampled tokens.",
+    "examples_seen": "Examples learned from so far, repetitions included.",
+    "grad_norm": "Norm of the gradient before it is clipped.",
+    "judge/abstained_groups": "Groups of the step of which a judge gave no score.",
+    "judge/held_out_mean": "Mean score of the judges on held-out answers.",
+    "learning_rate": "Learning rate of the step.",
+    "length/mean_tokens": "Mean length of the step's rollouts.",
+    "length/truncated": "Share of the step's rollouts that reached the limit.",
+    "logprob/canary_difference": "Largest difference of sampler and learner on the canary, nats.",
+    "logprob/max_difference": "Largest difference of sampler and learner on rollouts, nats.",
+    "loss": "Loss of the step.",
+    "mode/obeyed_*": "Share of held-out answers in the mode asked for, by mode.",
+    "reward/*": "Mean of a reward term over the step's rollouts, where it was given.",
+    "reward/mean": "Mean shaped reward of the step's rollouts.",
+    "sampling/acceptance": "Share of sampled groups that are neither all right nor all wrong.",
+    "sampling/failed_groups": "Groups of the step whose reward failed.",
+    "sampling/groups": "Groups sampled for the step.",
+    "time/*_seconds": "Time of a phase of the step: rollout, score, learn, sync, validate, "
+    "checkpoint (of the step before), other; `step` is all of it.",
+    "tokens/learned": "Tokens that the step learned from.",
+}
+"""What training loops record, and what it means; `*` stands for a name."""
+
+PROGRESS_DONE = Gauge(
+    "assay_progress_done", "Steps of a stage, answers of an evaluation, videos of a dataset: done."
+)
+PROGRESS_PLANNED = Gauge("assay_progress_planned", "The same: how many there are to be.")
+LEARNED_TOKENS = Counter("assay_learned_tokens", "Tokens learned from.")
+CHECKPOINT_STEP = Gauge("assay_checkpoint_step", "Step of the newest checkpoint.")
+CHECKPOINT_TIME = Gauge(
+    "assay_checkpoint_timestamp_seconds", "When the newest checkpoint was published, Unix time."
+)
+CHECKPOINT_SECONDS = Gauge("assay_checkpoint_seconds", "Time that the newest checkpoint took.")
+
+ROLLOUT_REQUESTS = Counter("assay_rollout_requests", "Prompts that the engine has answered.")
+ROLLOUT_PROMPT_TOKENS = Counter(
+    "assay_rollout_prompt_tokens", "Tokens of the prompts, each prompt once, visual tokens too."
+)
+ROLLOUT_TOKENS = Counter("assay_rollout_generated_tokens", "Tokens that were drawn.")
+ROLLOUT_SECONDS = Counter("assay_rollout_sampling_seconds", "Time spent on sampling.")
+ROLLOUT_LOAD_SECONDS = Counter("assay_rollout_load_seconds", "Time spent on loading weights.")
+ROLLOUT_VERSION = Gauge("assay_rollout_policy_version", "Version of the weights that are loaded.")
+ROLLOUT_REPLACEMENTS = Counter(
+    "assay_rollout_replacements", "Engines that died or hung and were replaced."
+)
+
+JUDGE_REQUESTS = Counter(
+    "assay_judge_requests", "Requests to a judge, tries again included.", ["judge", "outcome"]
+)
+JUDGE_SECONDS = Histogram(
+    "assay_judge_request_seconds",
+    "Time of a request to a judge, whatever became of it.",
+    ["judge"],
+    buckets=(0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300),
+)
+
+EVALUATION_ACCURACY = Gauge(
+    "assay_evaluation_accuracy", "Share of clips answered right, at the end.", ["mode"]
+)
+
+
+def exported_name(recorded: str) -> str:
+    """Return the name under which a recorded number is exported; units are part of both.
+
+    Example:
+        >>> exported_name("time/learn_seconds")
+        'assay_time_learn_seconds'
+    """
+    return "assay_" + re.sub(r"[^a-z0-9]+", "_", recorded.lower())
+
+
+def meaning(recorded: str) -> str:
+    """Return what a recorded number means; a user's own gets its name."""
+    if recorded in RECORDED:
+        return RECORDED[recorded]
+    patterns = (name for name in RECORDED if "*" in name)
+    for name in patterns:
+        if re.fullmatch(name.replace("*", "[^/]+"), recorded):
+            return RECORDED[name]
+    return f"Recorded as {recorded}."
+
+
+class StepNumbers(Collector):
+    """The numbers of the newest step, and of earlier ones what the newest has none of."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._numbers: dict[str, float] = {}
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """Take the numbers of a step."""
+        # Replaced as a whole: another thread may be reading it.
+        self._numbers = {**self._numbers, **metrics}
+        LEARNED_TOKENS.inc(metrics.get("tokens/learned", 0.0))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each number as a gauge."""
+        for name, value in sorted(self._numbers.items()):
+            yield GaugeMetricFamily(exported_name(name), meaning(name), value=value)
+
+
+STEP_NUMBERS = StepNumbers()
+REGISTRY.register(STEP_NUMBERS)
