@@ -12,6 +12,12 @@
 They are raised where the cause is known and become an exit code in one place, the command line.
 """
 
+UNAVAILABLE_EXIT_CODE = 75
+"""Of a container that had to end because store or judge were away: another attempt may find them.
+
+`EX_TEMPFAIL` of sysexits.h.
+"""
+
 
 class InvalidInput(ValueError):
     """The user's input is wrong; nothing was changed.

@@ -136,6 +136,11 @@ def test_what_is_being_deleted_is_over_and_lingers(kind: str) -> None:
         (139, APPLICATION, "ended (exit code 139)"),
         (137, INFRASTRUCTURE, "was killed (exit code 137)"),
         (143, INFRASTRUCTURE, "was killed (exit code 143)"),
+        (
+            75,
+            INFRASTRUCTURE,
+            "ended because the store or a judge was away for too long (exit code 75)",
+        ),
     ],
 )
 def test_an_exit_code_tells_whose_fault_it_is(code: int, failure: FailureClass, text: str) -> None:

@@ -29,8 +29,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, plan: list[str | int | float]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, plan: list[str | int | float], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.plan = plan
         self.bodies: list[dict[str, Any]] = []
         self.in_flight = self.most_in_flight = 0
@@ -289,3 +289,26 @@ def test_frames_become_lossless_images_evenly_spaced() -> None:
         assert kind == "data:image/png;base64"
         decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
         assert (decoded == frames[index]).all()
+
+
+def test_a_judge_that_has_answered_is_waited_for_while_it_starts_anew(server: Server) -> None:
+    port = int(server.server_address[1])
+    with judge(server.url(), retries=0) as critic:
+        critic.check()
+        server.shutdown()
+        server.server_close()
+        asked: list[Score | Abstain | Failure] = []
+        waiting = threading.Thread(target=lambda: asked.append(critic.score("Is it?", "Hm.", [])))
+        waiting.start()
+        with Server(["<answer>0.9</answer>"], port) as anew:
+            serving = threading.Thread(target=anew.serve_forever, args=(0.01,))
+            serving.start()
+            waiting.join()
+            anew.shutdown()
+            serving.join()
+    assert asked == [Score(0.9)]
+
+
+def test_a_judge_that_never_answered_is_not_waited_for() -> None:
+    with judge(url_without_server(), retries=0) as critic, pytest.raises(JudgeError):
+        critic.check()

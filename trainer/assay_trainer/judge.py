@@ -1,9 +1,10 @@
 """The client of a judge of reasoning behind an OpenAI-compatible server.
 
 A judge that answers nonsense abstains; one that cannot be asked fails. Neither becomes a number.
-Failing requests are repeated with growing pauses; when whole requests keep failing one after the
-other the judge counts as down and every call raises at once, so that no run trains for hours
-without its reward.
+Failing requests are repeated with growing pauses. One that has answered before and cannot be
+reached is waited for, as long as a server takes to start anew. When whole requests keep failing one
+after the other the judge counts as down and every call raises at once, so that no run trains for
+hours without its reward.
 """
 
 import base64
@@ -31,6 +32,9 @@ _LOG = logging.getLogger(__name__)
 MAX_PAUSE_SECONDS = 30.0
 """Pauses between tries double up to this."""
 
+PATIENCE_SECONDS = 300.0
+"""How long a judge that has answered before is waited for while nothing listens at its address."""
+
 MAX_SCORE_TOKENS = 16
 """Room for one score in its tags."""
 
@@ -46,6 +50,7 @@ class Judge:
         *,
         first_pause_seconds: float = 1.0,
         max_consecutive_failures: int = 8,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Prepare to ask; nothing is sent yet.
 
@@ -54,11 +59,14 @@ class Judge:
             first_pause_seconds: pause before the first repetition; it doubles each time.
             max_consecutive_failures: requests, each with all its repetitions, that may fail in a
                 row before the judge counts as down.
+            patience_seconds: how long it is waited for once it cannot be reached any more.
         """
         self.spec = spec
         self._first_pause_seconds = first_pause_seconds
         self._max_consecutive_failures = max_consecutive_failures
+        self._patience_seconds = patience_seconds
         self._num_consecutive_failures = 0
+        self._has_answered = False
         self._lock = threading.Lock()
         self._client = httpx.Client(
             timeout=httpx.Timeout(spec.timeout_seconds, pool=None),
@@ -142,24 +150,27 @@ class Judge:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the server's JSON; repeat what may succeed next time, with growing pauses."""
-        pause_seconds = self._first_pause_seconds
-        for tries_left in range(self.spec.retries, -1, -1):
+        pause_seconds, tries_left = self._first_pause_seconds, self.spec.retries
+        give_up_at = time.monotonic() + self._patience_seconds
+        while True:
             self._refuse_if_down("an earlier request failed")
             try:
                 return self._timed(method, path, body)
             except _UnansweredError as error:
-                if not (error.transient and tries_left):
+                awaited = error.away and self._has_answered and time.monotonic() < give_up_at
+                if not (error.transient and (tries_left or awaited)):
                     raise
                 _LOG.warning("reward model %s: %s; asks again", self.spec.name, error)
+            tries_left = max(0, tries_left - 1)
             time.sleep(min(pause_seconds, MAX_PAUSE_SECONDS))
             pause_seconds *= 2
-        raise AssertionError("the last try returns or raises")
 
     def _timed(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         name, outcome = self.spec.name, "failed"
         with exported.JUDGE_SECONDS.labels(name).time():
             try:
                 answer = self._send(method, path, body)
+                self._has_answered = True
                 outcome = "answered"
             finally:
                 exported.JUDGE_REQUESTS.labels(name, outcome).inc()
@@ -173,7 +184,8 @@ class Judge:
                 content = b"".join(_before(deadline, response.iter_bytes()))
         except httpx.RequestError as error:
             problem = f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
-            raise _UnansweredError(problem, transient=True) from None
+            away = isinstance(error, httpx.ConnectError)
+            raise _UnansweredError(problem, transient=True, away=away) from None
         if response.status_code != httpx.codes.OK:
             transient = response.is_server_error or response.status_code in (408, 429)
             excerpt = content[:300].decode(errors="replace")
@@ -185,11 +197,15 @@ class Judge:
 
 
 class _UnansweredError(Exception):
-    """A request got no answer; `transient` if the same request may get one later."""
+    """A request got no answer.
 
-    def __init__(self, reason: str, *, transient: bool) -> None:
+    `transient`: the same request may get one later; `away`: nothing listens at the address.
+    """
+
+    def __init__(self, reason: str, *, transient: bool, away: bool = False) -> None:
         super().__init__(reason)
         self.transient = transient
+        self.away = away
 
 
 def parse_score(text: str) -> Score | Abstain:

@@ -13,7 +13,7 @@ from assay_operator.children.owner import (
     metadata,
     selector,
 )
-from assay_operator.children.placement import single_size, site
+from assay_operator.children.placement import Site, single_size, site
 from assay_operator.children.pods import Pod, pod_template
 from assay_operator.children.stages import job_metadata
 from assay_operator.commands import PYTHON, SERVER_ENV, serve_arguments
@@ -40,26 +40,7 @@ def build_judge(workload: Workload, owner: Owner, platform: Platform) -> tuple[M
     assert isinstance(orders, ServeOrders), "a server is told what to serve"
     where = site(workload, platform, "spec.pool", orders.pool)
     budget = start_budget_seconds(orders)
-    size = single_size(where)
-    arguments = serve_arguments(
-        orders,
-        host="0.0.0.0",
-        port=JUDGE_PORT,
-        memory_fraction=0.9 if where.gpus else 0.1,
-        graphs=where.gpus > 0,
-        cache_bytes=None if where.gpus else int(size.memory_gib * 2**30 * _CACHE_SHARE),
-    )
-    pod = Pod(
-        component="judge",
-        container="server",
-        image=platform.images.trainer,
-        pool=where.pool,
-        size=size,
-        command=(PYTHON, *arguments),
-        env=SERVER_ENV,
-        ports={"http": JUDGE_PORT},
-        container_extra=_probes(budget),
-    )
+    pod = _server(orders, where, platform, budget)
     name, chosen = child_name(workload), selector(workload.owner)
     pods = {"matchLabels": {**chosen, LABEL_ROLE: Role.SERVE.value}}
     service = {
@@ -86,6 +67,29 @@ def build_judge(workload: Workload, owner: Owner, platform: Platform) -> tuple[M
         },
     }
     return service, deployment
+
+
+def _server(orders: ServeOrders, where: Site, platform: Platform, budget_seconds: int) -> Pod:
+    size = single_size(where)
+    arguments = serve_arguments(
+        orders,
+        host="0.0.0.0",
+        port=JUDGE_PORT,
+        memory_fraction=0.9 if where.gpus else 0.1,
+        graphs=where.gpus > 0,
+        cache_bytes=None if where.gpus else int(size.memory_gib * 2**30 * _CACHE_SHARE),
+    )
+    return Pod(
+        component="judge",
+        container="server",
+        image=platform.images.trainer,
+        pool=where.pool,
+        size=size,
+        command=(PYTHON, *arguments),
+        env=SERVER_ENV,
+        ports={"http": JUDGE_PORT},
+        container_extra=_probes(budget_seconds),
+    )
 
 
 def start_budget_seconds(orders: ServeOrders) -> int:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from assay_api.errors import UNAVAILABLE_EXIT_CODE
 from assay_api.running import Retry
 from assay_operator.observed import Attempt, FailureClass
 
@@ -12,6 +13,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 INVALID_INPUT_EXIT_CODE = 2
 SIGTERM_EXIT_CODE = 128 + 15
 """Of a program that ended because it was asked to by the signal, after it had tidied up."""
+NOT_ITS_FAULT = (SIGTERM_EXIT_CODE, UNAVAILABLE_EXIT_CODE)
+"""Of a program that another attempt may bring further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ def describe_exit(exit_code: int | None) -> str:
         return "ended without its completion.json"
     if exit_code == SIGTERM_EXIT_CODE:
         return "ended on SIGTERM"
+    if exit_code == UNAVAILABLE_EXIT_CODE:
+        return "ended because the store or a judge was away for too long"
     if exit_code > 0:
         return f"ended with exit code {exit_code}"
     try:
@@ -84,7 +89,7 @@ def classify(exit_code: int | None, served: bool = False) -> FailureClass:
         exit_code: negative for the signal that killed it; None when it is not known.
         served: whether it was a server that had been ready: its death is never the user's fault.
     """
-    if served or exit_code is None or exit_code < 0 or exit_code == SIGTERM_EXIT_CODE:
+    if served or exit_code is None or exit_code < 0 or exit_code in NOT_ITS_FAULT:
         return FailureClass.INFRASTRUCTURE
     if exit_code == INVALID_INPUT_EXIT_CODE:
         return FailureClass.INPUT

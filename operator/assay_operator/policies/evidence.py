@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assay_api.errors import UNAVAILABLE_EXIT_CODE
 from assay_operator.observed import FailureClass
-from assay_operator.policies.attempts import INVALID_INPUT_EXIT_CODE, SIGTERM_EXIT_CODE
+from assay_operator.policies.attempts import SIGTERM_EXIT_CODE, classify, describe_exit
 
 Manifest = Mapping[str, Any]
 
@@ -168,13 +169,12 @@ def _by_exit_code(exit_code: int | None, how: str, message: str) -> Evidence:
         text = f"failed: {told}" if told else "failed, and no pod is left to tell why"
         return Evidence(True, FailureClass.INFRASTRUCTURE, None, text)
     killed = exit_code < 0 or exit_code in (_SIGKILL_EXIT_CODE, SIGTERM_EXIT_CODE)
-    failure = FailureClass.APPLICATION
-    if how or killed:
-        failure = FailureClass.INFRASTRUCTURE
-    elif exit_code == INVALID_INPUT_EXIT_CODE:
-        failure = FailureClass.INPUT
-    text = how or ("was killed" if killed else "ended")
-    return Evidence(True, failure, exit_code, f"{text} (exit code {exit_code})")
+    failure = FailureClass.INFRASTRUCTURE if how else classify(exit_code)
+    if killed:
+        how, failure = how or "was killed", FailureClass.INFRASTRUCTURE
+    if exit_code == UNAVAILABLE_EXIT_CODE:
+        how = describe_exit(exit_code)
+    return Evidence(True, failure, exit_code, f"{how or 'ended'} (exit code {exit_code})")
 
 
 def _disruption(pod: Manifest) -> str:

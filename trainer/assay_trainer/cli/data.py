@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay_trainer.cli.ending import attempt
 from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def build(
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"{orders}: no orders of a dataset: {error}") from error
     set_up_process(ProcessName("dataset", job.dataset.metadata.name, "dataset"))
-    run_dataset_job(job, _progress_file(job.output))
+    with attempt():
+        run_dataset_job(job, _progress_file(job.output))
 
 
 def _progress_file(output: str) -> "Callable[[int, int], None]":

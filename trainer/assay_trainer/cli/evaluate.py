@@ -2,6 +2,7 @@
 
 import json as json_module
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from assay_api import InvalidInput
 from assay_api.log_lines import logs_as_json
+from assay_trainer.cli.ending import attempt
 from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ def eval_command(
     job = _job(model, dataset, out, orders)
     if orders is not None:
         set_up_process(ProcessName("evaluation", job.evaluation.metadata.name, "evaluation"))
-    summary = run_evaluation_job(job)
+    with attempt() if orders is not None else nullcontext():
+        summary = run_evaluation_job(job)
     if orders is not None and logs_as_json():
         return
     if summary is None:

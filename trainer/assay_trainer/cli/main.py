@@ -8,10 +8,10 @@ import warnings
 import typer
 
 from assay_api.errors import AssayError, InvalidInput
-from assay_api.log_lines import logs_as_json
 from assay_trainer.cli.crds import crds_command
 from assay_trainer.cli.data import data_app
 from assay_trainer.cli.doctor import doctor_command
+from assay_trainer.cli.ending import tell
 from assay_trainer.cli.evaluate import detect_command, eval_command
 from assay_trainer.cli.explain import explain_command
 from assay_trainer.cli.operator import operator_command
@@ -60,18 +60,11 @@ def main() -> None:
     try:
         app()
     except InvalidInput as error:
-        _tell(error)
+        tell(error)
         raise SystemExit(2) from None
     except AssayError as error:
-        _tell(error)
+        tell(error)
         raise SystemExit(1) from None
-
-
-def _tell(error: AssayError | InvalidInput) -> None:
-    if logs_as_json():
-        logging.getLogger(__package__).error("%s", error)
-    else:
-        print(f"assay: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay_api import InvalidInput
+from assay_trainer.cli.ending import attempt
 from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
 
 if TYPE_CHECKING:
@@ -46,11 +47,13 @@ def train_command(
             )
         from assay_trainer.loops.fusion import collect
 
-        collect(job)
+        with attempt():
+            collect(job)
         return
     from assay_trainer.loops.stage_job import run_stage_job
 
-    run_stage_job(job)
+    with attempt():
+        run_stage_job(job)
 
 
 def _process(job: "ResolvedStageJob", *, collect_only: bool) -> "ProcessName":
