@@ -13,16 +13,17 @@ from pathlib import Path
 from types import FrameType
 
 HERE = Path(__file__).resolve().parent
-for _folder in ("cluster", "controlplane", "servers"):
+for _folder in ("chart", "cluster", "controlplane", "servers"):
     sys.path.insert(0, str(HERE.parent / _folder))
 
 from cluster_addons import install_addons, wait_for_addons  # noqa: E402
 from go_programs import KUBECTL, built  # noqa: E402
 from installed_assay import NAMESPACE, install_assay, wait_for_assay  # noqa: E402
 from node_clearup import clear_up  # noqa: E402
-from node_images import PROJECT, host_image  # noqa: E402
+from node_images import PROJECT  # noqa: E402
 from node_settings import FOLDER  # noqa: E402
 from one_node_cluster import OneNodeCluster  # noqa: E402
+from project_images import load_host_image  # noqa: E402
 
 PID_FILE = Path("/run/assay-cluster.pid")
 LOG = Path("/var/log/assay-cluster.log")
@@ -89,10 +90,10 @@ def serve() -> None:
             plane = cluster.control_plane
             metadata = {"name": PLAYGROUND}
             plane.admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-            cluster.load([host_image()])
+            tag = load_host_image(cluster)
             install_addons(cluster)
             print("the training operator and KubeRay's are installed", flush=True)
-            install_assay(cluster, store={"secretNamespaces": [PLAYGROUND]})
+            install_assay(cluster, tag, store={"secretNamespaces": [PLAYGROUND]})
             wait_for_assay(cluster)
             wait_for_addons(cluster)
             print(f"Assay is installed, in namespace {NAMESPACE}", flush=True)

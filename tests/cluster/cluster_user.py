@@ -21,6 +21,8 @@ from assay_data.store import Store, open_store
 _BUCKET_FOLDER = "s3://assay/runs"
 _KUBECTL_SECONDS = 120
 _PATIENCE_SECONDS = 300.0
+_PAUSE_SECONDS = 0.5
+"""Between two questions: the API server shares the cores with what is tested."""
 _SHOWN_LOG_LINES = 40
 
 
@@ -88,22 +90,22 @@ class User:
         """Wait for a condition to be true, and return it. A stage that fails ends the wait."""
 
         def reached() -> Object | None:
-            found = self.condition(kind, name, condition)
-            failed = self.condition(kind, name, "Failed")
+            conditions = {c["type"]: c for c in self.status(kind, name).get("conditions", ())}
+            found, failed = conditions.get(condition, {}), conditions.get("Failed", {})
             if condition != "Failed" and failed.get("status") == "True":
                 raise AssertionError(f"{kind}/{name} failed: {failed['message']}\n{self.shown()}")
             right = reason is None or found.get("reason") == reason
             return found if found.get("status") == "True" and right else None
 
         what = f"{kind}/{name} is {condition}{f' ({reason})' if reason else ''}"
-        found: Object = self.api.wait(what, reached, seconds, self.shown)
+        found: Object = self.api.wait(what, reached, seconds, self.shown, _PAUSE_SECONDS)
         return found
 
     def wait_until(
         self, what: str, condition: Callable[[], Any], seconds: float = _PATIENCE_SECONDS
     ) -> Any:
         """Wait until something holds, and return it."""
-        return self.api.wait(what, condition, seconds, self.shown)
+        return self.api.wait(what, condition, seconds, self.shown, _PAUSE_SECONDS)
 
     def pods(self, selector: str = "") -> list[Object]:
         """Return the namespace's pods, those that a selector chooses."""
@@ -140,6 +142,38 @@ class User:
             lambda: max(self.steps(stage), default=0) >= step,
             seconds,
         )
+
+    def digest(self, stage: str) -> str:
+        """Return the digest of a stage's model."""
+        return self.store().digest(f"stages/{stage}/model")
+
+    def suspend(self, stage: str, at_step: int) -> None:
+        """Suspend a stage after a step; return when it has saved, and none of its pods is left."""
+        self.wait_until(
+            f"step {at_step} of {stage}",
+            lambda: self.status("TrainingStage", stage).get("step", 0) >= at_step,
+        )
+        self._patch(stage, suspend=True)
+        self.wait_for("TrainingStage", stage, "Blocked", "Suspended")
+        status = self.status("TrainingStage", stage)
+        # Saved although none was due.
+        assert at_step <= max(self.steps(stage)) < status["totalSteps"], self.shown()
+        selector = f"assay.dev/kind=TrainingStage,assay.dev/name={stage}"
+        self.wait_until(
+            f"no pod of {stage} is left",
+            lambda: all(p["status"]["phase"] != "Running" for p in self.pods(selector)),
+        )
+
+    def resume(self, stage: str) -> None:
+        """Let a suspended stage go on; return when it has succeeded in its second attempt."""
+        self._patch(stage, suspend=False)
+        self.wait_for("TrainingStage", stage, seconds=2 * _PATIENCE_SECONDS)
+        status = self.status("TrainingStage", stage)
+        assert status["attempt"] == 2, self.shown()
+        assert not any(record.get("failure") for record in status["attempts"])
+
+    def _patch(self, stage: str, **spec: object) -> None:
+        self.api.patch(self.get("TrainingStage", stage), {"spec": spec})
 
     def explain(self, what: str) -> str:
         """Return what `assay explain KIND/NAME` prints."""

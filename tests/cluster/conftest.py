@@ -4,27 +4,30 @@ from collections.abc import Iterator
 import pytest
 from cluster_addons import install_addons, wait_for_addons
 from cluster_user import User
-from installed_assay import install_assay, wait_for_assay
-from node_images import host_image
+from installed_assay import RECIPE, SMALL, STRANGER, VALUES, install_assay, wait_for_assay
 from one_node_cluster import OneNodeCluster
+from project_images import load_built_images, load_host_image
+from small_course import BASE, DATASET, documents, sft
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-RECIPE, SMALL, STRANGER = "recipe", "small", "stranger"
-"""Namespaces: for the whole recipe, for small stages that meet faults, and one without rights."""
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[OneNodeCluster]:
-    """The one-node cluster with both third-party operators and Assay, by `helm install`."""
-    with OneNodeCluster(shows_host=True) as running:
+    """The one-node cluster with both third-party operators and Assay, by `helm install`.
+
+    Its images are the machine's own files, or those of the Dockerfile: ASSAY_E2E_IMAGES=built.
+    """
+    builds = os.environ.get("ASSAY_E2E_IMAGES", "host") == "built"
+    with OneNodeCluster(shows_host=not builds) as running:
         plane = running.control_plane
         for name in (RECIPE, SMALL, STRANGER):
             metadata = {"name": name, "labels": RESTRICTED}
             plane.admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
             plane.wait_for_namespace(name)
-        running.load([host_image()])
+        tag = load_built_images(running) if builds else load_host_image(running)
         install_addons(running)
-        install_assay(running, store={"secretNamespaces": [RECIPE, SMALL]})
+        install_assay(running, tag, **VALUES)
         wait_for_assay(running)
         wait_for_addons(running)
         yield running
@@ -42,5 +45,17 @@ def recipe_user(cluster: OneNodeCluster) -> User:
 
 
 @pytest.fixture(scope="session")
-def small_user(cluster: OneNodeCluster) -> User:
-    return User(cluster, SMALL)
+def user(cluster: OneNodeCluster) -> User:
+    """A namespace with a small dataset and a small base model, made by its first stages."""
+    found = User(cluster, SMALL)
+    found.apply(documents(DATASET, sft(BASE, steps=20, every=10)))
+    found.wait_for("TrainingStage", BASE)
+    return found
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests of faults to `make e2e`."""
+    if os.environ.get("ASSAY_E2E") != "whole":
+        long = [item for item in items if item.get_closest_marker("faults")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)

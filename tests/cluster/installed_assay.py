@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from cluster_api import Object
 from go_programs import HELM, built
-from node_images import HOST_TAG, PROJECT, REGISTRY
+from node_images import PROJECT, REGISTRY
 from node_network import run
 from node_settings import FOLDER
 from one_node_cluster import OneNodeCluster
@@ -15,12 +15,20 @@ from one_node_cluster import OneNodeCluster
 NAMESPACE = "assay-system"
 RELEASE = "assay"
 CHART = PROJECT / "charts/assay"
+RECIPE, SMALL, STRANGER = "recipe", "small", "stranger"
+"""Namespaces: for the whole recipe, for small stages that meet faults, and one without rights."""
+VALUES: dict[str, object] = {
+    "store": {"secretNamespaces": [RECIPE, SMALL]},
+    # Nodes that there are none of.
+    "nodePools": {"huge": {"cpus": 64, "memoryGib": 512}},
+}
+"""Beside values-local.yaml."""
 _USER = 10001
 _READY_SECONDS = 120.0
 _VOLUME = FOLDER / "object-store"
 
 
-def values(tag: str = HOST_TAG, **changes: object) -> Object:
+def values(tag: str, **changes: object) -> Object:
     """Return the values beside values-local.yaml: images of this node only, and its store."""
     return {
         "image": {"registry": REGISTRY, "tag": tag, "pullPolicy": "Never"},
@@ -29,7 +37,7 @@ def values(tag: str = HOST_TAG, **changes: object) -> Object:
     }
 
 
-def install_assay(cluster: OneNodeCluster, tag: str = HOST_TAG, **changes: object) -> None:
+def install_assay(cluster: OneNodeCluster, tag: str, **changes: object) -> None:
     """Install the chart, or upgrade it, with a disk of this machine; `wait_for_assay` waits."""
     _give_disk(cluster)
     asked = FOLDER / "values.yaml"

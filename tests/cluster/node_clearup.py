@@ -4,6 +4,7 @@ Processes, mounts, bridges, iptables chains, control groups, kernel settings, fo
 is harmless.
 """
 
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from go_programs import cache_folder
 from node_network import remove_network, run
-from node_settings import CGROUP, CONTAINER_LOGS, FOLDER, NODE, POD_BRIDGE
+from node_settings import CGROUP, FOLDER, NODE, POD_BRIDGE, STATE
 
 _DEADLINE_SECONDS = 30.0
 _CHAIN = re.compile(r"^-N (KUBE-\S+)")
@@ -34,7 +35,7 @@ def clear_up() -> None:
     remove_network()
     _remove_chains()
     _remove_control_groups()
-    _remove_dangling_logs()
+    _remove_folders_elsewhere()
     shutil.rmtree(FOLDER, ignore_errors=True)
     if left := leftovers():
         raise RuntimeError("the cluster left behind:\n" + "\n".join(left))
@@ -160,10 +161,8 @@ def _remove_control_groups() -> None:
                     time.sleep(0.05)
 
 
-def _remove_dangling_logs() -> None:
-    if CONTAINER_LOGS.is_dir():
-        for link in CONTAINER_LOGS.iterdir():
-            if link.is_symlink() and str(FOLDER) in os.readlink(link):
-                link.unlink()
-        if not any(CONTAINER_LOGS.iterdir()):
-            CONTAINER_LOGS.rmdir()
+def _remove_folders_elsewhere() -> None:
+    """Remove the folders that were not there before."""
+    if STATE.exists():
+        for path in json.loads(STATE.read_text())["absent"]:
+            shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,9 @@ REGISTRY = "assay.test"
 PAUSE_IMAGE = f"{REGISTRY}/pause:1"
 """Holds a pod's network; also waits for a name."""
 MINIO_IMAGE = f"{REGISTRY}/minio:tests"
-HOST_TAG = "host"
-"""Tag of the project's images that are empty and show the machine's own files."""
 PROJECT = Path(__file__).resolve().parents[2]
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_MERGED_USR = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_USER = 10001
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,35 +96,6 @@ def small_images() -> list[ImageArchive]:
     ]
 
 
-def host_image() -> ImageArchive:
-    """Return the image of the project that holds nothing: the node shows its own files in it."""
-    names = ("operator", "data", "trainer")
-    tags = [f"{REGISTRY}/assay-{n}:{HOST_TAG}{'-cpu' * (n == 'trainer')}" for n in names]
-    folders = dict.fromkeys(("dev", "etc", "home", "opt", "proc", "root", "run", "sys"), 0o755)
-    env = {
-        "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
-        "HOME": "/tmp",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    return ImageArchive(
-        tags,
-        folders={**folders, "usr": 0o755, "tmp": 0o1777, "var": 0o755},
-        links={name: f"usr/{name}" for name in _MERGED_USR if (Path("/") / name).is_symlink()},
-        texts={
-            "etc/passwd": f"root:x:0:0::/root:/bin/sh\nassay:x:{_USER}:{_USER}::/tmp:/bin/sh\n",
-            "etc/group": f"root:x:0:\nassay:x:{_USER}:\n",
-            "etc/nsswitch.conf": "hosts: files dns\n",
-        },
-        config={
-            "Env": [f"{name}={value}" for name, value in env.items()],
-            "User": f"{_USER}:{_USER}",
-            "WorkingDir": "/tmp",
-            "Entrypoint": ["assay"],
-        },
-    )
-
-
 def host_folders() -> list[Path]:
     """Return what of this machine every container sees, read-only, where it lies here."""
     wanted = [
@@ -152,8 +118,3 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644)
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(content), mode
     archive.addfile(entry, io.BytesIO(content))
-
-
-def tags_of(images: Iterable[ImageArchive]) -> list[str]:
-    """Return the names of all images."""
-    return [tag for image in images for tag in image.tags]

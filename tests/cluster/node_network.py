@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from node_settings import NODE, NODE_ADDRESS, POD_BRIDGE, POD_NETWORK, STATE_OF_KERNEL
+from node_settings import NODE, NODE_ADDRESS, POD_BRIDGE, POD_NETWORK, STATE, absent_folders
 
 KERNEL = {
     "net/ipv4/ip_forward": "1",
@@ -31,7 +31,7 @@ def run(*command: str | Path, check: bool = True) -> str:
 def set_up_network(folder: Path) -> Path:
     """Make the bridge with the node's address, and return the folder with the pods' network."""
     kept = {name: _kernel(name).read_text().strip() for name in KEPT if _kernel(name).exists()}
-    STATE_OF_KERNEL.write_text(json.dumps(kept))
+    STATE.write_text(json.dumps({"kernel": kept, "absent": absent_folders()}))
     for name, value in KERNEL.items():
         _kernel(name).write_text(value)
     run("ip", "link", "add", NODE, "type", "bridge")
@@ -66,8 +66,8 @@ def remove_network() -> None:
             run("ip", "link", "delete", link["ifname"], check=False)
     for name in {link["ifname"] for link in links} & {NODE, POD_BRIDGE}:
         run("ip", "link", "delete", name, check=False)
-    if STATE_OF_KERNEL.exists():
-        for name, value in json.loads(STATE_OF_KERNEL.read_text()).items():
+    if STATE.exists():
+        for name, value in json.loads(STATE.read_text())["kernel"].items():
             _kernel(name).write_text(value)
 
 

@@ -16,7 +16,12 @@ CGROUP = "assay-cluster"
 """Control group of all pods, in each hierarchy."""
 SOCKET = FOLDER / "containerd/containerd.sock"
 """Where containerd answers."""
-STATE_OF_KERNEL = FOLDER / "kernel.json"
-"""Kernel settings as they were before."""
-CONTAINER_LOGS = Path("/var/log/containers")
-"""Links to logs that a kubelet makes, wherever the logs are."""
+STATE = FOLDER / "machine.json"
+"""What this machine was before: kernel settings, and folders that were not there."""
+ELSEWHERE = ("/etc/cni", "/run/containerd", "/var/lib/cni", "/var/log/containers")
+"""Folders that containerd and a kubelet make wherever they are told to have theirs."""
+
+
+def absent_folders() -> list[str]:
+    """Return which of the folders elsewhere are not there."""
+    return [path for path in ELSEWHERE if not Path(path).exists()]

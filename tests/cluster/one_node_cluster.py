@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 import yaml
 from background import Background
 from control_plane import ControlPlane
+from debian_packages import need_programs
 from go_programs import (
     CNI_PLUGINS,
     CONTAINERD,
@@ -31,8 +32,8 @@ from node_images import PAUSE_IMAGE, ImageArchive, host_folders, small_images
 from node_network import run, set_up_network
 from node_settings import CGROUP, FOLDER, LOCK, NODE, NODE_ADDRESS, POD_NETWORK, SOCKET
 
-NEEDED = ("ip", "iptables", "runc", "setpriv", "umount")
-"""Programs of this machine: Debian's packages iproute2, iptables, runc, util-linux."""
+NEEDED = {"ip": "iproute2", "iptables": "iptables", "runc": "runc", "setpriv": "util-linux"}
+"""Programs of this machine, and the packages of Debian that have them."""
 _CORE_FILE = """
 cluster.local:53 in-addr.arpa:53 {{
     bind {address}
@@ -111,7 +112,7 @@ class OneNodeCluster:
             RuntimeError: this is not root, a program is missing, another cluster runs, or a
                 program does not answer.
         """
-        _check_machine()
+        need_programs(NEEDED, "a cluster with pods (tests/cluster)")
         self._lock = LOCK.open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -248,17 +249,6 @@ class OneNodeCluster:
         self._processes[name] = process
         process.start()
         return process
-
-
-def _check_machine() -> None:
-    if os.geteuid():
-        raise RuntimeError("a cluster with pods needs root: run it as root, in a virtual machine")
-    missing = [name for name in NEEDED if not shutil.which(name)]
-    if missing:
-        raise RuntimeError(
-            f"missing on this machine: {', '.join(missing)}; on Debian: apt-get install --yes "
-            "iproute2 iptables runc util-linux"
-        )
 
 
 def _container_spec(folders: list[Path]) -> dict[str, Any]:

@@ -1,27 +1,18 @@
 """Faults on the running cluster: what fails is tried again, and goes on from its checkpoint."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cluster_api import Object
 from cluster_user import User
 from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
-from node_settings import CGROUP
-from small_course import BASE, DATASET, documents, sft
+from pod_processes import command_of, control_groups, kill, processes_of
+from small_course import sft
+
+pytestmark = pytest.mark.faults
 
 FIRST_CHECKPOINT = 5
-
-
-@pytest.fixture(scope="module")
-def user(small_user: User) -> User:
-    """A namespace with a small dataset and a small base model."""
-    small_user.apply(documents(DATASET, sft(BASE, steps=20, every=10)))
-    small_user.wait_for("TrainingStage", BASE)
-    return small_user
 
 
 @pytest.fixture
@@ -48,22 +39,6 @@ def ended_well(user: User, stage: str, attempts: int, failure: str | None = None
     return failed
 
 
-def processes_of(pod: Object, program: str) -> list[int]:
-    """Return this machine's process numbers of a program in a pod, by a part of its command."""
-    found = []
-    for group in Path("/sys/fs/cgroup").glob(f"*/{CGROUP}/kubepods/**/pod{pod['metadata']['uid']}"):
-        for file in group.rglob("cgroup.procs"):
-            found += [int(pid) for pid in file.read_text().split()]
-    return [pid for pid in sorted(set(found)) if program in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def only(pods: list[Object]) -> Object:
     (pod,) = pods
     return pod
@@ -77,22 +52,21 @@ def test_a_deleted_learner_pod_costs_an_attempt(user: User, running: str) -> Non
 
 def test_a_killed_learner_process_costs_an_attempt(user: User, running: str) -> None:
     pod = only(user.pods_of(running, "learner"))
-    for pid in processes_of(pod, "-m assay_trainer.cli.main train"):
-        if "torch.distributed.run" not in _command(pid):
-            os.kill(pid, signal.SIGKILL)
+    learners = processes_of(pod, "-m assay_trainer.cli.main train")
+    kill([pid for pid in learners if "torch.distributed.run" not in command_of(pid)])
     failed = ended_well(user, running, attempts=2, failure="infrastructure")
     assert "exit code -9" in failed[0]["message"]
 
 
 def test_a_learner_that_runs_out_of_memory_is_tried_again(user: User, running: str) -> None:
     pod = only(user.pods_of(running, "learner"))
-    for group in Path("/sys/fs/cgroup/memory").glob(
-        f"{CGROUP}/kubepods/*/pod{pod['metadata']['uid']}/*/"
+    for limit in (
+        g for group in control_groups(pod) for g in group.glob("*/memory.limit_in_bytes")
     ):
         # Less than it has: the kernel kills its largest process.
-        used = int((group / "memory.usage_in_bytes").read_text())
+        used = int(limit.with_name("memory.usage_in_bytes").read_text())
         if used > 2**28:
-            (group / "memory.limit_in_bytes").write_text(str(used // 2))
+            limit.write_text(str(used // 2))
     failed = ended_well(user, running, attempts=2, failure="infrastructure")
     assert "memory" in failed[0]["message"]
 

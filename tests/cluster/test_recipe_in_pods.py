@@ -11,11 +11,12 @@ import pytest
 import yaml
 from cluster_api import Object
 from cluster_user import User
-from installed_assay import install_assay, wait_for_assay
+from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
+from installed_assay import VALUES, install_assay, wait_for_assay
 from node_images import PROJECT
 
 TINY = PROJECT / "manifests/recipes/busterx-plusplus/tiny"
-SCHEDULED = PROJECT / "manifests/samples/scheduled-evaluation/tiny.yaml"
+SCHEDULED = PROJECT / "manifests/samples/scheduled-evaluation/tiny/nightly.yaml"
 STAGES = ("base", "foundation", "judge-training", "fusion", "advanced")
 SHORT = {
     "foundation": {"rl": {"steps": 2}, "checkpoint": {"every": 1}},
@@ -24,7 +25,10 @@ SHORT = {
     "judge-training": {"sft": {"steps": 40}},
 }
 """Fewer steps: enough to go through everything, too few to learn much."""
+NIGHTLY = "nightly"
 _STAGE_SECONDS = 900.0
+_SCHEDULE_SECONDS = 420.0
+"""It is due every five minutes."""
 
 
 @dataclass
@@ -63,6 +67,11 @@ def run(recipe_user: User, whole_recipe: bool, tmp_path_factory: pytest.TempPath
             _look_at_the_middle(found, tmp_path_factory.mktemp("reports"))
         recipe_user.wait_for("TrainingStage", stage, seconds=_STAGE_SECONDS)
     recipe_user.wait_for("Evaluation", "held-out", seconds=_STAGE_SECONDS)
+    recipe_user.wait_until(
+        "the schedule has evaluated a checkpoint",
+        lambda: recipe_user.status("Evaluation", NIGHTLY).get("modelDigest"),
+        seconds=_SCHEDULE_SECONDS,
+    )
     over.set()
     watch.join()
     return found
@@ -83,7 +92,7 @@ def _watch(run: Run, over: threading.Event) -> None:
     while not over.is_set():
         for pod in run.user.pods():
             run.pods[pod["metadata"]["name"]] = pod
-        time.sleep(0.5)
+        time.sleep(1.0)
 
 
 def _look_at_the_middle(run: Run, folder: Path) -> None:
@@ -96,14 +105,28 @@ def _look_at_the_middle(run: Run, folder: Path) -> None:
         "metrics": {p["metadata"]["name"]: _metrics(p) for p in user.pods() if _runs(p)},
         "explained": user.explain("tstage/foundation"),
         "report": user.report(folder / "middle.html"),
+        "operator_metrics": _metrics(_operator(user)),
         "log": user.kubectl("logs", user.pods_of("foundation", "submitter")[0]["metadata"]["name"]),
     }
-    install_assay(user.cluster, operator={"podLabels": {"upgraded": "yes"}})
+    upgraded = {**VALUES, "operator": {"podLabels": {"upgraded": "yes"}}}
+    install_assay(user.cluster, tag_of(_operator(user)), **upgraded)
     wait_for_assay(user.cluster)
     run.middle["learners"] = (
         before,
         {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")},
     )
+
+
+def tag_of(pod: Object) -> str:
+    """Return the tag of a pod's image."""
+    image: str = pod["spec"]["containers"][0]["image"]
+    return image.rpartition(":")[2]
+
+
+def _operator(user: User) -> Object:
+    selector = "app.kubernetes.io/name=assay-operator"
+    pods = user.api.items("v1", "Pod", SYSTEM_NAMESPACE, labelSelector=selector)
+    return next(pod for pod in pods if _runs(pod))
 
 
 def _runs(pod: Object) -> bool:
@@ -157,3 +180,88 @@ def test_stages_run_as_the_jobs_that_the_documentation_names(run: Run) -> None:
 def _jobs(user: User) -> list[Object]:
     kinds = (("ray.io/v1", "RayJob"), ("kubeflow.org/v1", "PyTorchJob"), ("batch/v1", "Job"))
     return [m for version, kind in kinds for m in user.api.items(version, kind, user.namespace)]
+
+
+def _owners(manifest: Object) -> list[Object]:
+    owners: list[Object] = manifest["metadata"].get("ownerReferences", [])
+    return owners
+
+
+def test_the_schedule_fired_and_evaluated_what_was_new(run: Run) -> None:
+    status = run.user.status("Evaluation", NIGHTLY)
+    jobs = run.user.api.items("batch/v1", "Job", run.user.namespace)
+    owners = [(o["kind"], o["name"]) for job in jobs for o in _owners(job)]
+    assert ("CronJob", f"evaluation-{NIGHTLY}") in owners
+    results = run.user.store().list(f"evaluations/{NIGHTLY}/results")
+    assert results
+    final = run.user.status("TrainingStage", "foundation")["modelDigest"]
+    if status["modelDigest"] != final:
+        assert 1 <= status["step"] <= run.user.status("TrainingStage", "foundation")["totalSteps"]
+
+
+def test_the_namespace_enforces_pod_security_and_learners_are_in_it(run: Run) -> None:
+    namespace = run.user.api.get("v1", "Namespace", run.user.namespace)
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {"learner", "rollout", "judge", "dataset", "evaluation"} <= {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in run.pods.values()
+    }
+
+
+def test_kubectl_get_shows_how_far_a_running_stage_is(run: Run) -> None:
+    header, row = (line.split() for line in run.middle["table"].splitlines())
+    found = dict(zip(header, row, strict=False))
+    assert found["NAME"] == "foundation" and found["REASON"] == "Running"
+    assert int(found["ATTEMPT"]) == 1 and int(found["STEP"]) >= 0
+
+
+def test_every_pod_at_work_answers_prometheus(run: Run) -> None:
+    metrics = run.middle["metrics"]
+    by_component = {
+        run.pods[name]["metadata"]["labels"]["app.kubernetes.io/component"]: text
+        for name, text in metrics.items()
+        if name in run.pods
+    }
+    assert "assay_step" in by_component["learner"]
+    assert "assay_rollout" in by_component["rollout"]
+    assert "ray_" in by_component["head"]
+    assert "assay_" in run.middle["operator_metrics"]
+
+
+def test_a_running_stage_is_explained_and_reported(run: Run) -> None:
+    assert "TrainingStage/foundation: Running" in run.middle["explained"]
+    assert "foundation" in run.middle["report"] and "<html" in run.middle["report"]
+    assert "step 1" in run.middle["log"]
+
+
+def test_an_upgrade_of_the_operator_disturbs_no_running_stage(run: Run) -> None:
+    before, after = run.middle["learners"]
+    assert before == after and len(before) == 1
+    assert run.user.status("TrainingStage", "foundation")["attempt"] == 1
+
+
+def test_pods_of_a_finished_stage_are_gone(run: Run) -> None:
+    for stage in ("foundation", "advanced"):
+        assert [p for p in run.user.pods_of(stage, "learner") if _runs(p)] == []
+    assert run.user.api.items("ray.io/v1", "RayCluster", run.user.namespace) == []
+
+
+def test_a_gate_that_fails_holds_the_stage_and_says_so(run: Run) -> None:
+    evaluation = yaml.safe_load((TINY / "60-evaluation.yaml").read_text())
+    evaluation["metadata"]["name"] = "untrained"
+    # Its answers are drawn at random.
+    evaluation["spec"] |= {"model": {"fromStage": "base"}, "maxClips": 16, "modes": ["Think"]}
+    gated = yaml.safe_load((TINY / "20-foundation.yaml").read_text())
+    gated["metadata"]["name"] = "gated"
+    gated["spec"]["gate"] = [{"evaluation": "untrained", "minAccuracy": 0.99}]
+    run.user.apply(yaml.safe_dump_all([evaluation, gated]))
+    run.user.wait_for("Evaluation", "untrained")
+    found = run.user.wait_for("TrainingStage", "gated", "Blocked", "GateNotPassed", seconds=60)
+    accuracy = run.user.status("Evaluation", "untrained")["accuracy"]["Think"]
+    assert f"{accuracy:.3f}" in found["message"] and "0.99" in found["message"]
+
+
+def test_deletion_leaves_the_checkpoints(run: Run) -> None:
+    steps = run.user.steps("foundation")
+    assert steps
+    run.user.kubectl("delete", "tstage", "foundation")
+    assert run.user.steps("foundation") == steps

@@ -173,14 +173,16 @@ class ClusterApi:
         condition: Callable[[], Any],
         seconds: float = WAIT_SECONDS,
         shown: Callable[[], Any] | None = None,
+        pause_seconds: float = 0.1,
     ) -> Any:
         """Ask until the answer is true, and return it; 404 counts as not yet.
 
         Args:
             what: what is waited for, for the error.
-            condition: asked every tenth of a second.
+            condition: asked again and again.
             seconds: how long at most.
             shown: what the error shows besides.
+            pause_seconds: between two questions.
 
         Raises:
             TimeoutError: it did not come true in time.
@@ -193,7 +195,7 @@ class ClusterApi:
             except ApiError as error:
                 if error.status != 404:
                     raise
-            time.sleep(0.1)
+            time.sleep(pause_seconds)
         state = "" if shown is None else shown()
         text = state if isinstance(state, str) else json.dumps(state, indent=1)
         raise TimeoutError(f"{what}: not within {seconds:.0f} s\n{text[:SHOWN_CHARACTERS]}")

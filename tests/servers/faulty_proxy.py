@@ -48,10 +48,12 @@ class FaultyProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, server_port: int, rule: Rule) -> None:
-        """Name the server, and what goes wrong."""
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.behind = server_port
+    def __init__(
+        self, server_port: int, rule: Rule, server: str = "127.0.0.1", listens: str = "127.0.0.1"
+    ) -> None:
+        """Name the server, what goes wrong, and this proxy's own address."""
+        super().__init__((listens, 0), _Handler)
+        self.behind = (server, server_port)
         self.requests: list[Request] = []
         self._rule = rule
         self._lock = Lock()
@@ -60,7 +62,8 @@ class FaultyProxy(ThreadingHTTPServer):
     @property
     def endpoint(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        host, port, *_ = self.server_address
+        return f"http://{host!s}:{port}"
 
     def fault_of(self, method: str, path: str, has_body: bool) -> Fault:
         """Return what goes wrong with a request, and remember it."""
@@ -115,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Ask the server the same, with the same headers: they are signed."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.server.behind)) as connection:
+        with closing(http.client.HTTPConnection(*self.server.behind)) as connection:
             connection.putrequest(
                 self.command, self.path, skip_host=True, skip_accept_encoding=True
             )

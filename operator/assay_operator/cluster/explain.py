@@ -216,8 +216,22 @@ def _notes(facts: Facts) -> list[str]:
         fired = (schedule.get("status") or {}).get("lastScheduleTime")
         said = f"last fired at {fired}" if fired else "has not fired yet"
         notes.append(f"its schedule {said}")
+    notes += [_room(node) for node in facts.nodes[:_MOST_NODES]]
+    if len(facts.nodes) > _MOST_NODES:
+        notes.append(f"and {len(facts.nodes) - _MOST_NODES} more nodes: `kubectl describe nodes`")
     notes += [f"not looked at: {hidden}" for hidden in facts.hidden]
     return notes
+
+
+_MOST_NODES = 8
+
+
+def _room(node: Manifest) -> str:
+    """Return what a node has for pods, those that are on it already included."""
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    kept = {n: a for n, a in allocatable.items() if n in ("cpu", "memory") or "/" in n}
+    room = ", ".join(f"{name} {amount}" for name, amount in kept.items())
+    return f"node {node['metadata']['name']} has {room} for all its pods together"
 
 
 def _trouble_first(pod: Manifest) -> tuple[int, str]:

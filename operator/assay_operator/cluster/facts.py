@@ -12,9 +12,10 @@ from assay_api.problems import did_you_mean
 from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import CHILD_SELECTOR, LABEL_KIND, LABEL_NAME, Manifest
 from assay_operator.cluster.api import ApiError, Forbidden, Gone
-from assay_operator.cluster.kinds import EVENT, POD, RESOURCES, WORKLOADS, Kind
+from assay_operator.cluster.kinds import EVENT, NODE, POD, RESOURCES, WORKLOADS, Kind
 from assay_operator.cluster.look import Parser
 from assay_operator.cluster.seen import Child, children_by_owner
+from assay_operator.conditions import Reason
 
 _KINDS = {kind.kind: kind for kind in RESOURCES}
 _BETWEEN = ("RayCluster", "Job", "ReplicaSet")
@@ -55,6 +56,8 @@ class Facts:
     """Of the newest child and its pods, oldest first."""
     hidden: tuple[str, ...]
     """What we have no right to look at."""
+    nodes: tuple[Manifest, ...] = ()
+    """The cluster's nodes, where it waits for room on one."""
 
     @property
     def child(self) -> Child | None:
@@ -129,8 +132,16 @@ def gather(api: Reader, namespace: str, id_: ResourceId) -> Facts:
         },
         children=children,
         events=_events_of(children[-1], seen(EVENT)) if children else (),
+        nodes=_nodes(api, raw, hidden),
         hidden=tuple(hidden),
     )
+
+
+def _nodes(api: Reader, raw: Manifest, hidden: dict[str, None]) -> tuple[Manifest, ...]:
+    conditions = (raw.get("status") or {}).get("conditions") or ()
+    if not any(c["reason"] == Reason.UNSCHEDULABLE for c in conditions):
+        return ()
+    return tuple(_if_allowed(hidden, lambda: list(api.items(NODE))))
 
 
 def _resource(api: Reader, namespace: str, id_: ResourceId) -> Manifest:

@@ -57,6 +57,8 @@ COMPANIONS = (SERVICE, CONFIG_MAP, NETWORK_POLICY)
 
 POD = Kind("v1", "Pod", "pods")
 EVENT = Kind("v1", "Event", "events")
+NODE = Kind("v1", "Node", "nodes")
+"""Looked at with the rights of who asks for an explanation; the operator has none to."""
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 CUSTOM_RESOURCE_DEFINITION = Kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"

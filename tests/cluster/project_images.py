@@ -1,0 +1,72 @@
+"""The project's images on the node: empty ones that show this machine's files, or built ones."""
+
+import sys
+from pathlib import Path
+
+from image_builder import ImageBuilder, need_tools
+from node_images import PROJECT, REGISTRY, ImageArchive
+from node_settings import FOLDER
+from one_node_cluster import OneNodeCluster
+
+HOST_TAG, BUILT_TAG = "host", "built"
+_TARGETS = ("operator", "data", "trainer")
+_MERGED_USR = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_USER = 10001
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def load_host_image(cluster: OneNodeCluster) -> str:
+    """Bring the image that shows this machine's files to a node that does so; return its tag."""
+    cluster.load([_host_image()])
+    return HOST_TAG
+
+
+def load_built_images(cluster: OneNodeCluster) -> str:
+    """Build the Dockerfile's targets and bring them to the node; return their tag.
+
+    A quarter of an hour, and 25 GB of disk: the trainer's packages are many.
+    """
+    need_tools()
+    folder = FOLDER / "images"
+    folder.mkdir()
+    builder = ImageBuilder(PROJECT, folder)
+    try:
+        for target in _TARGETS:
+            archive = builder.export(target, _name(target, BUILT_TAG), folder / f"{target}.tar")
+            cluster.load_archive(archive)
+            archive.unlink()
+    finally:
+        builder.close()
+    return BUILT_TAG
+
+
+def _name(target: str, tag: str) -> str:
+    """Return an image's name, as the chart puts it together."""
+    return f"{REGISTRY}/assay-{target}:{tag}{'-cpu' if target == 'trainer' else ''}"
+
+
+def _host_image() -> ImageArchive:
+    """Return the image of the project that holds nothing: the node shows its own files in it."""
+    folders = dict.fromkeys(("dev", "etc", "home", "opt", "proc", "root", "run", "sys"), 0o755)
+    env = {
+        "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
+        "HOME": "/tmp",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    return ImageArchive(
+        [_name(target, HOST_TAG) for target in _TARGETS],
+        folders={**folders, "usr": 0o755, "tmp": 0o1777, "var": 0o755},
+        links={name: f"usr/{name}" for name in _MERGED_USR if (Path("/") / name).is_symlink()},
+        texts={
+            "etc/passwd": f"root:x:0:0::/root:/bin/sh\nassay:x:{_USER}:{_USER}::/tmp:/bin/sh\n",
+            "etc/group": f"root:x:0:\nassay:x:{_USER}:\n",
+            "etc/nsswitch.conf": "hosts: files dns\n",
+        },
+        config={
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "User": f"{_USER}:{_USER}",
+            "WorkingDir": "/tmp",
+            "Entrypoint": ["assay"],
+        },
+    )

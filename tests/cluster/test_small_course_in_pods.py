@@ -1,0 +1,85 @@
+"""Small stages in pods: the same weights as on one machine, suspend and resume, reasons, rights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster_api import ApiError
+from cluster_user import User
+from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
+from small_course import BASE, DATASET, documents, rl, sft
+
+from assay_data.store import open_store
+
+STEPS = 3
+COURSE = documents(DATASET, sft(BASE, steps=20, every=10), rl("first", steps=STEPS))
+
+
+@pytest.fixture(scope="module")
+def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of `assay run` with the same manifests."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "course.yaml").write_text(COURSE)
+    command = [sys.executable, "-m", "assay_trainer.cli.main", "run"]
+    files = ["-f", str(folder / "course.yaml"), "--store", str(folder / "store")]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "store"
+
+
+def test_pods_give_the_weights_that_one_machine_gives(user: User, on_this_machine: Path) -> None:
+    user.apply(COURSE)
+    user.wait_for("TrainingStage", "first", seconds=600)
+    here = open_store(str(on_this_machine))
+    for stage in (BASE, "first"):
+        assert user.store().digest(f"stages/{stage}/model") == here.digest(f"stages/{stage}/model")
+
+
+def test_a_suspended_stage_saves_first_and_goes_on_at_the_same_step(user: User) -> None:
+    user.apply(sft("rests", steps=20, every=50))
+    user.suspend("rests", at_step=2)
+    user.resume("rests")
+    # The trace of a stage of the same spec that never rested, to the last bit.
+    assert user.digest("rests") == user.digest(BASE)
+
+
+def test_an_image_that_does_not_exist_blocks_and_says_which(user: User) -> None:
+    image = "assay.test/nowhere:1"
+    user.apply(sft("no-image", steps=5, more=f"podTemplate: {{image: {image}}}"))
+    found = user.wait_for("TrainingStage", "no-image", "Blocked", "ImagePull", seconds=60)
+    assert image in found["message"]
+    user.kubectl("delete", "tstage", "no-image")
+
+
+def test_no_room_blocks_and_says_what_is_asked_for_and_what_there_is(user: User) -> None:
+    user.apply(sft("no-room", steps=5, more="").replace("precision:", "pool: huge, precision:"))
+    found = user.wait_for("TrainingStage", "no-room", "Blocked", "Unschedulable", seconds=60)
+    assert "asks for cpu 32" in found["message"] and "Insufficient cpu" in found["message"]
+    explained = user.explain("tstage/no-room")
+    assert "assay-node" in explained and "cpu 2" in explained
+    user.kubectl("delete", "tstage", "no-room")
+
+
+def test_the_same_error_at_the_same_step_ends_the_stage_as_its_own_fault(user: User) -> None:
+    more = "retry: {application: 2}"
+    user.apply(sft("comes-apart", steps=5, every=1, more=more, learning_rate=1e30))
+    user.wait_for("TrainingStage", "comes-apart", "Failed", "RetriesExhausted", seconds=400)
+    status = user.status("TrainingStage", "comes-apart")
+    assert [a["failure"] for a in status["attempts"]] == ["application"] * 3
+    message = user.condition("TrainingStage", "comes-apart", "Failed")["message"]
+    step = status["attempts"][-1]["step"]
+    assert f"at step {step}" in message and "exit code 1" in message
+    assert "kubectl logs" in user.explain("tstage/comes-apart")
+
+
+def test_a_pod_cannot_read_the_keys_of_others(user: User) -> None:
+    plane = user.cluster.control_plane
+    stranger = plane.client_of("default", "stranger")
+    for namespace in (user.namespace, SYSTEM_NAMESPACE):
+        with pytest.raises(ApiError) as refused:
+            stranger.get("v1", "Secret", "assay-store", namespace)
+        assert refused.value.status == 403
+    # Pods of workloads have no token to begin with.
+    for pod in user.pods():
+        assert pod["spec"]["automountServiceAccountToken"] is False
