@@ -71,7 +71,7 @@ def run_to_end(
     # Failed for good.
     failure = failure_of(owner, observed)
     if failure and failure.final:
-        return failed(failure)
+        return failed(failure, _log_of(resource, failure) if observed.on_cluster else "")
 
     # Not startable yet.
     verdict_blocked = blocked()
@@ -136,11 +136,23 @@ def _finished(resource: Dataset | TrainingStage | Evaluation, observed: Observed
     return Plan(verdict, requeue_after=1.0 if observed.live_attempt(owner) else None)
 
 
-def failed(failure: Failure) -> Plan:
-    """Return the plan for what will not be tried again."""
+def failed(failure: Failure, log: str = "") -> Plan:
+    """Return the plan for what will not be tried again; `log` tells how its log is read."""
     of_input = failure.failure_class is FailureClass.INPUT
     reason = Reason.INPUT_REFUSED if of_input else Reason.RETRIES_EXHAUSTED
-    return Plan(Verdict(State.FAILED, reason, failure.text), events=(Event(reason, failure.text),))
+    text = f"{failure.text}; its log: {log}" if log else failure.text
+    return Plan(Verdict(State.FAILED, reason, text), events=(Event(reason, text),))
+
+
+def _log_of(resource: Dataset | TrainingStage | Evaluation, failure: Failure) -> str:
+    """Return the command that shows the log of the attempt that failed."""
+    of = {
+        "kind": resource.kind,
+        "name": resource.metadata.name,
+        "attempt": str(failure.attempt.number),
+    }
+    selector = ",".join(f"assay.dev/{label}={value}" for label, value in of.items())
+    return f"kubectl logs --namespace {resource.metadata.namespace} --selector {selector} --tail=50"
 
 
 def retrying(failure: Failure, pause: float) -> Plan:

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cluster_addons import install_addons, wait_for_addons
@@ -9,6 +10,8 @@ from one_node_cluster import OneNodeCluster
 from project_images import load_built_images, load_host_image
 from small_course import BASE, DATASET, documents, sft
 
+HERE = Path(__file__).parent
+_RUNNING: list[OneNodeCluster] = []
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -30,6 +33,7 @@ def cluster() -> Iterator[OneNodeCluster]:
         install_assay(running, tag, **VALUES)
         wait_for_assay(running)
         wait_for_addons(running)
+        _RUNNING.append(running)
         yield running
 
 
@@ -59,3 +63,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("faults")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the cluster after the last test that needs it: others want its cores and its memory."""
+    if nextitem is None or HERE not in nextitem.path.parents:
+        while _RUNNING:
+            _RUNNING.pop().stop()
