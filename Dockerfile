@@ -6,7 +6,7 @@
 #
 # The base is a Debian 12 by tag; your own mirror or digest: --build-arg BASE=NAME@sha256:...
 # A package mirror or a private authority: --secret id=pip,src=pip.conf --secret id=ca,src=ca.crt
-# (docs/cluster-install.md). No secret and no certificate stays in an image.
+# (docs/cluster.md). No secret and no certificate stays in an image.
 
 ARG BASE=debian:12.12-slim
 
