@@ -110,7 +110,7 @@ check: lint ## The above, and layout, constraints, manifests, documents: under t
 programs: setup ## Build what tests run against and no package brings (Go): once, into a cache.
 	@.venv/bin/python tests/servers/go_programs.py
 
-test: lint programs ## Everything that check does, and every test.
+test: lint programs ## Everything that check does, and every test but those of faults in pods (make e2e).
 	@echo "test: every test, against the real components"
 	.venv/bin/python -m pytest --durations=15
 

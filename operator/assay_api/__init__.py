@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from assay_api.errors import (
         AssayError,
         EngineError,
+        EngineLostError,
         InvalidInput,
         JudgeError,
         StoreError,
@@ -63,6 +64,7 @@ __all__ = [
     "Condition",
     "Dataset",
     "EngineError",
+    "EngineLostError",
     "Evaluation",
     "FramePlan",
     "InvalidInput",

@@ -7,13 +7,16 @@
         StoreError        the object store: full, unreachable, damaged, held by another run
         WorkloadError     a training stage, server or evaluation ended without its result
         EngineError       vLLM, DeepSpeed or Ray did not do what was asked in time
+          EngineLostError a process of theirs died, again and again or without a trace
         JudgeError        the reward model is down, slow, or answers nonsense
 
 They are raised where the cause is known and become an exit code in one place, the command line.
 """
 
 UNAVAILABLE_EXIT_CODE = 75
-"""Of a container that had to end because store or judge were away: another attempt may find them.
+"""Of a container that had to end because what it stands on was away: store, judge, an engine.
+
+Another attempt may find them.
 
 `EX_TEMPFAIL` of sysexits.h.
 """
@@ -40,6 +43,10 @@ class WorkloadError(AssayError):
 
 class EngineError(AssayError):
     """An engine (vLLM, DeepSpeed, Ray) failed, or did not answer within its deadline."""
+
+
+class EngineLostError(EngineError):
+    """A process of an engine died and could not be had back: nobody's error that is known."""
 
 
 class JudgeError(AssayError):

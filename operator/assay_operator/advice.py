@@ -76,7 +76,7 @@ ADVICE = {
     Reason.IMAGE_PULL: Advice(
         "",
         "compare the image's name and tag with what was pushed, and whether its nodes may pull it "
-        "(images.pullSecrets of the platform); it goes on by itself once the image is there",
+        "(image.pullSecrets of the Helm values); it goes on by itself once the image is there",
     ),
     Reason.UNSCHEDULABLE: Advice(
         "",
@@ -103,8 +103,8 @@ ADVICE = {
     ),
     Reason.NO_PROGRESS: Advice(
         "",
-        "`{look}` shows where it stands; if it hangs, delete the pod: the next attempt goes on "
-        "from the last checkpoint",
+        "`{look}` shows where it stands; if it hangs, set spec.suspend to true and to false "
+        "again: the next attempt goes on from the last checkpoint, and no retry is spent",
     ),
     Reason.PLACEMENT_REFUSED: Advice(
         "", "ask for what fits in spec.placement, or describe the pool in the platform"

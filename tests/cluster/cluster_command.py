@@ -123,7 +123,7 @@ def _say_how() -> None:
     print(
         f"\nexport KUBECONFIG={kubeconfig} PATH=$PATH:{built(KUBECTL).parent}\n\n"
         f"kubectl --namespace {PLAYGROUND} apply -f {recipe}\n"
-        f"kubectl --namespace {PLAYGROUND} get datasets,tstage,rewardmodels,evaluations --watch\n"
+        f"kubectl --namespace {PLAYGROUND} get tstage --watch\n"
         f"kubectl --namespace {PLAYGROUND} get evaluation held-out -o yaml\n\n"
         "`make cluster-down` ends it."
     )

@@ -139,7 +139,7 @@ def test_what_is_being_deleted_is_over_and_lingers(kind: str) -> None:
         (
             75,
             INFRASTRUCTURE,
-            "ended because the store or a judge was away for too long (exit code 75)",
+            "ended because the store, a judge or an engine was away for too long (exit code 75)",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def describe_exit(exit_code: int | None) -> str:
     if exit_code == SIGTERM_EXIT_CODE:
         return "ended on SIGTERM"
     if exit_code == UNAVAILABLE_EXIT_CODE:
-        return "ended because the store or a judge was away for too long"
+        return "ended because the store, a judge or an engine was away for too long"
     if exit_code > 0:
         return f"ended with exit code {exit_code}"
     try:

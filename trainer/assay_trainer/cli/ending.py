@@ -5,7 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from assay_api.errors import UNAVAILABLE_EXIT_CODE, AssayError, InvalidInput, JudgeError, StoreError
+from assay_api.errors import (
+    UNAVAILABLE_EXIT_CODE,
+    AssayError,
+    EngineLostError,
+    InvalidInput,
+    JudgeError,
+    StoreError,
+)
 from assay_api.log_lines import logs_as_json
 
 
@@ -22,10 +29,10 @@ def attempt() -> Iterator[None]:
     """Run a container's work: what ends it because something was away is worth another attempt.
 
     Raises:
-        SystemExit: store or judge were away for too long, with an exit code of its own.
+        SystemExit: store, judge or an engine were away for too long, with an exit code of its own.
     """
     try:
         yield
-    except (StoreError, JudgeError) as error:
+    except (StoreError, JudgeError, EngineLostError) as error:
         tell(error)
         raise SystemExit(UNAVAILABLE_EXIT_CODE) from None

@@ -11,8 +11,15 @@ import tempfile
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 
-from assay_api import AssayError, EngineError, InvalidInput, ResolvedStageJob
+from assay_api import (
+    AssayError,
+    EngineError,
+    EngineLostError,
+    InvalidInput,
+    ResolvedStageJob,
+)
 from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.ray_cluster import group_resource, is_remote, ray_cluster
 from assay_trainer.process import ProcessName, set_up_process
@@ -75,7 +82,9 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
         except WorkerGroupError as error:
             raise _known(error.worker_failures.values(), error) from error
         except TrainingFailedError as error:
-            raise EngineError(f"Ray Train gave up: {error}; the checkpoints are kept") from error
+            raise EngineLostError(
+                f"Ray Train gave up: {error}; the checkpoints are kept"
+            ) from error
     if not isinstance(finished, bool):
         raise EngineError(
             f"Ray Train ended without the learners' word: {finished!r}; the checkpoints are kept"
@@ -102,8 +111,11 @@ def _learner(config: dict[str, Any]) -> bool:
 
 def _known(failures: Any, error: Exception) -> Exception:
     """Return the learners' own error where one of them knew what was wrong."""
-    for failure in failures:
-        for cause in (failure, failure.__cause__):
-            if isinstance(cause, (InvalidInput, AssayError)):
-                return cause
-    return EngineError(f"a learner process failed: {error}; the checkpoints are kept")
+    causes = [cause for failure in failures for cause in (failure, failure.__cause__)]
+    for cause in causes:
+        if isinstance(cause, (InvalidInput, AssayError)):
+            return cause
+    # Ray's own errors tell of processes and nodes that are gone, not of what they did.
+    lost = any(isinstance(c, RayError) and not isinstance(c, RayTaskError) for c in causes)
+    kind = EngineLostError if lost else EngineError
+    return kind(f"a learner process failed: {error}; the checkpoints are kept")

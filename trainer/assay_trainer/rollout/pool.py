@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from torch import Tensor
 
-from assay_api import EngineError
+from assay_api import EngineError, EngineLostError
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.exported import ROLLOUT_REPLACEMENTS
@@ -194,7 +194,7 @@ class RolloutPool:
                 return ray.get(reference, timeout=self._config.call_timeout_seconds)
             except (RayActorError, GetTimeoutError) as error:
                 if replaced == _MAX_REPLACEMENTS:
-                    raise EngineError(
+                    raise EngineLostError(
                         f"rollout engine {index} failed {replaced + 1} times in one call: {error}; "
                         "the last checkpoint is kept: the same command goes on from it"
                     ) from error

@@ -15,7 +15,6 @@ from typing import Any
 
 # vLLM reads these when it is imported.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "CRITICAL")
@@ -40,6 +39,8 @@ from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
+_CPU_CACHE_BYTES = 2**29
+"""For keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE, in GiB, goes before it."""
 BANNED_BIAS = -100.0
 """Added to the logits of ids that must not be drawn."""
 
@@ -165,6 +166,7 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "gpu_memory_utilization": config.memory_fraction,
+        "kv_cache_memory_bytes": None if torch.cuda.is_available() else _CPU_CACHE_BYTES,
         **_lora_arguments(config.lora),
     }
 
