@@ -23,7 +23,7 @@ from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_sec
 from assay_operator.sizing.terms import GIB, Moment, Term, peak
 from assay_operator.sizing.visual import clip_of
 
-CPU_CACHE_BYTES = GIB / 2
+CPU_CACHE_BYTES = GIB // 2
 """Keys and values of an engine on CPUs, as the trainer's engines have it."""
 
 
