@@ -21,7 +21,7 @@ from go_programs import KUBECTL, built  # noqa: E402
 from installed_assay import NAMESPACE, install_assay, wait_for_assay  # noqa: E402
 from node_clearup import clear_up  # noqa: E402
 from node_images import PROJECT  # noqa: E402
-from node_settings import FOLDER  # noqa: E402
+from node_settings import FOLDER, LOCK  # noqa: E402
 from one_node_cluster import OneNodeCluster  # noqa: E402
 from project_images import load_host_image  # noqa: E402
 
@@ -76,7 +76,8 @@ def down() -> None:
             time.sleep(0.2)
     # Also after one that was killed.
     clear_up()
-    PID_FILE.unlink(missing_ok=True)
+    for file in (PID_FILE, LOG, LOCK):
+        file.unlink(missing_ok=True)
     print("cluster: gone; no process, mount, bridge, control group or iptables chain is left")
 
 

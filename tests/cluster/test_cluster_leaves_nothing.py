@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from node_clearup import leftovers
 from node_network import KEPT, run
-from node_settings import LOCK, absent_folders
+from node_settings import absent_folders
 from one_node_cluster import OneNodeCluster
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("cluster_command.py"))]
@@ -52,4 +52,3 @@ def test_a_killed_cluster_is_cleared_up_without_a_trace(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     assert leftovers() == []
     assert machine() == before
-    LOCK.unlink(missing_ok=True)
