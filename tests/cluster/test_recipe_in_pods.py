@@ -19,7 +19,8 @@ TINY = PROJECT / "manifests/recipes/busterx-plusplus/tiny"
 SCHEDULED = PROJECT / "manifests/samples/scheduled-evaluation/tiny/nightly.yaml"
 STAGES = ("base", "foundation", "judge-training", "fusion", "advanced")
 SHORT = {
-    "foundation": {"rl": {"steps": 2}, "checkpoint": {"every": 1}},
+    # Long enough to be looked at while it runs.
+    "foundation": {"rl": {"steps": 8}, "checkpoint": {"every": 1}},
     "fusion": {"fusion": {"steps": 6, "maxExamples": 32}},
     "advanced": {"rl": {"steps": 2}},
     "judge-training": {"sft": {"steps": 40}},
