@@ -222,10 +222,10 @@ def test_every_pod_at_work_answers_prometheus(run: Run) -> None:
         for name, text in metrics.items()
         if name in run.pods
     }
-    assert "assay_step" in by_component["learner"]
-    assert "assay_rollout" in by_component["rollout"]
+    assert "assay_progress_done" in by_component["learner"]
+    assert "assay_rollout_generated_tokens_total" in by_component["rollout"]
     assert "ray_" in by_component["head"]
-    assert "assay_" in run.middle["operator_metrics"]
+    assert "assay_operator_resources" in run.middle["operator_metrics"]
 
 
 def test_a_running_stage_is_explained_and_reported(run: Run) -> None:
@@ -256,9 +256,14 @@ def test_a_gate_that_fails_holds_the_stage_and_says_so(run: Run) -> None:
     gated["spec"]["gate"] = [{"evaluation": "untrained", "minAccuracy": 0.99}]
     run.user.apply(yaml.safe_dump_all([evaluation, gated]))
     run.user.wait_for("Evaluation", "untrained")
-    found = run.user.wait_for("TrainingStage", "gated", "Blocked", "GateNotPassed", seconds=60)
     accuracy = run.user.status("Evaluation", "untrained")["accuracy"]["Think"]
-    assert f"{accuracy:.3f}" in found["message"] and "0.99" in found["message"]
+    says = f"Evaluation/untrained has accuracy {accuracy:.3f} in mode Think, minAccuracy is 0.99"
+
+    def held() -> bool:
+        found = run.user.condition("TrainingStage", "gated", "Blocked")
+        return found.get("reason") == "GateNotPassed" and says in found["message"]
+
+    run.user.wait_until(f"gated says: {says}", held, seconds=60)
 
 
 def test_deletion_leaves_the_checkpoints(run: Run) -> None:

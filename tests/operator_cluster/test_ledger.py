@@ -105,6 +105,18 @@ def test_what_has_ended_is_asked_for_at_each_look_until_that_is_on_record(
     assert store.completions_asked(STAGE) == 5
 
 
+def test_what_a_finished_stage_recorded_is_known_after_a_restart(ledger: Ledger) -> None:
+    status = {
+        "specDigest": "d",
+        "digest": "m",
+        "checkpoint": 40,
+        "conditions": [{"type": "Succeeded", "status": "True", "reason": "Completed"}],
+    }
+    told = ledger.look(seen(manifests=ALONE, alone=status), 0.0)
+    assert STAGE in told.finished
+    assert told.checkpoints[STAGE] == 40
+
+
 def test_what_was_finished_is_never_asked_for_again(store: CountingStore, ledger: Ledger) -> None:
     finish(store, STAGE)
     assert asked_within(store, ledger, STAGE, 700, manifests=ALONE) == 1

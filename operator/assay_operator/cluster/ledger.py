@@ -67,6 +67,7 @@ class Ledger:
             recorded = recorded_completion(seen.raw.get(id_, {}), self._store.url)
             if recorded and id_ not in self._finished:
                 self._finished[id_] = Finished(recorded, None, now_seconds)
+                self._recall_checkpoint(seen, id_)
         due = self._due(seen, wanted, now_seconds)
         self._problems = {}
         for id_, problem in zip(
@@ -111,6 +112,12 @@ class Ledger:
             text = request.model_dump_json(by_alias=True, indent=1)
             self._store.write(id_.stop_key(attempt), text.encode())
         self._stops[id_] = uid, attempt, requested_at.timestamp()
+
+    def _recall_checkpoint(self, seen: Seen, id_: ResourceId) -> None:
+        """Keep what a finished stage's status says: the store is not asked about it again."""
+        checkpoint = seen.recorded(id_).get("checkpoint")
+        if checkpoint is not None:
+            self._checkpoints.setdefault(id_, checkpoint)
 
     def _wanted(self, seen: Seen) -> list[ResourceId]:
         targets = (
