@@ -8,7 +8,7 @@ from cluster_user import User
 from installed_assay import RECIPE, SMALL, STRANGER, VALUES, install_assay, wait_for_assay
 from one_node_cluster import OneNodeCluster
 from project_images import load_built_images, load_host_image
-from small_course import BASE, DATASET, documents, sft
+from small_course import BASE, DATASET, base, documents
 
 HERE = Path(__file__).parent
 _RUNNING: list[OneNodeCluster] = []
@@ -52,7 +52,7 @@ def recipe_user(cluster: OneNodeCluster) -> User:
 def user(cluster: OneNodeCluster) -> User:
     """A namespace with a small dataset and a small base model, made by its first stages."""
     found = User(cluster, SMALL)
-    found.apply(documents(DATASET, sft(BASE, steps=20, every=10)))
+    found.apply(documents(DATASET, base(BASE)))
     found.wait_for("TrainingStage", BASE)
     return found
 

@@ -1,6 +1,7 @@
 """The project's images on the node: empty ones that show this machine's files, or built ones."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from image_builder import ImageBuilder, need_tools
@@ -17,7 +18,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def load_host_image(cluster: OneNodeCluster) -> str:
     """Bring the image that shows this machine's files to a node that does so; return its tag."""
-    cluster.load([_host_image()])
+    cluster.load([host_image([_name(target, HOST_TAG) for target in _TARGETS])])
     return HOST_TAG
 
 
@@ -45,26 +46,38 @@ def _name(target: str, tag: str) -> str:
     return f"{REGISTRY}/assay-{target}:{tag}{'-cpu' if target == 'trainer' else ''}"
 
 
-def _host_image() -> ImageArchive:
-    """Return the image of the project that holds nothing: the node shows its own files in it."""
+def host_image(
+    tags: Sequence[str],
+    texts: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> ImageArchive:
+    """Return the image of the project that holds nothing: the node shows its own files in it.
+
+    Args:
+        tags: its names.
+        texts: files that it holds all the same, for a fault.
+        env: variables for it.
+    """
     folders = dict.fromkeys(("dev", "etc", "home", "opt", "proc", "root", "run", "sys"), 0o755)
-    env = {
+    variables = {
         "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
         "HOME": "/tmp",
         "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
+        **(env or {}),
     }
     return ImageArchive(
-        [_name(target, HOST_TAG) for target in _TARGETS],
+        tags,
         folders={**folders, "usr": 0o755, "tmp": 0o1777, "var": 0o755},
         links={name: f"usr/{name}" for name in _MERGED_USR if (Path("/") / name).is_symlink()},
         texts={
             "etc/passwd": f"root:x:0:0::/root:/bin/sh\nassay:x:{_USER}:{_USER}::/tmp:/bin/sh\n",
             "etc/group": f"root:x:0:\nassay:x:{_USER}:\n",
             "etc/nsswitch.conf": "hosts: files dns\n",
+            **(texts or {}),
         },
         config={
-            "Env": [f"{name}={value}" for name, value in env.items()],
+            "Env": [f"{name}={value}" for name, value in variables.items()],
             "User": f"{_USER}:{_USER}",
             "WorkingDir": "/tmp",
             "Entrypoint": ["assay"],

@@ -5,6 +5,7 @@ import textwrap
 QUESTION = "Is this video real or fake? A) real B) fake"
 CLIPS = "clips"
 BASE = "small-base"
+BASE_STEPS = 120
 
 DATASET = f"""
 apiVersion: assay.dev/v1alpha1
@@ -16,9 +17,8 @@ spec:
 """
 
 
-def sft(name: str, steps: int, every: int = 5, more: str = "", **rates: float) -> str:
+def sft(name: str, steps: int, every: int = 5, more: str = "") -> str:
     """Return a stage that learns to describe from random weights, saved every few steps."""
-    rate = rates.get("learning_rate", 0.002)
     return _stage(
         name,
         f"""
@@ -27,13 +27,18 @@ def sft(name: str, steps: int, every: int = 5, more: str = "", **rates: float) -
         sft:
           task: Describe
           steps: {steps}
-          examplesPerStep: 8
-          optimizer: {{learningRate: {rate}, schedule: Linear}}
-        placement: {{precision: Float32, microBatch: 8}}
+          examplesPerStep: 16
+          optimizer: {{learningRate: 0.002, schedule: Linear, warmupSteps: 10, beta2: 0.95}}
+        placement: {{precision: Float32, microBatch: 16}}
         checkpoint: {{every: {every}}}
         """,
         more,
     )
+
+
+def base(name: str, every: int = 50) -> str:
+    """Return the stage that the others start from: it keeps to the format, and guesses."""
+    return sft(name, steps=BASE_STEPS, every=every)
 
 
 def rl(name: str, steps: int, every: int = 1, judge: str = "", more: str = "") -> str:
@@ -47,7 +52,7 @@ def rl(name: str, steps: int, every: int = 1, judge: str = "", more: str = "") -
           steps: {steps}
           promptsPerStep: 4
           groupSize: 4
-          maxCompletionTokens: 24
+          maxCompletionTokens: 64
           dynamicSampling: false
           logprobTolerance: 0.0001
           optimizer: {{learningRate: 0.0003}}

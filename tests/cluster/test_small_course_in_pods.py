@@ -8,12 +8,28 @@ import pytest
 from cluster_api import ApiError
 from cluster_user import User
 from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
-from small_course import BASE, DATASET, documents, rl, sft
+from project_images import host_image
+from small_course import BASE, DATASET, base, documents, rl, sft
 
 from assay_data.store import open_store
 
 STEPS = 3
-COURSE = documents(DATASET, sft(BASE, steps=20, every=10), rl("first", steps=STEPS))
+BROKEN_IMAGE = "assay.test/assay-trainer:breaks"
+BREAKS = {
+    "breaks/sitecustomize.py": """
+import sys
+if "--stage" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv:
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+    steps = []
+    def hook(*_):
+        steps.append(1)
+        if len(steps) == 4:
+            raise RuntimeError("made to fail")
+    register_optimizer_step_post_hook(hook)
+"""
+}
+"""A trainer that fails in its fourth step, whatever it was given."""
+COURSE = documents(DATASET, base(BASE), rl("first", steps=STEPS))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +53,7 @@ def test_pods_give_the_weights_that_one_machine_gives(user: User, on_this_machin
 
 
 def test_a_suspended_stage_saves_first_and_goes_on_at_the_same_step(user: User) -> None:
-    user.apply(sft("rests", steps=20, every=50))
+    user.apply(base("rests", every=1000))
     user.suspend("rests", at_step=2)
     user.resume("rests")
     # The trace of a stage of the same spec that never rested, to the last bit.
@@ -62,17 +78,18 @@ def test_no_room_blocks_and_says_what_is_asked_for_and_what_there_is(user: User)
 
 
 def test_the_same_error_at_the_same_step_ends_the_stage_as_its_own_fault(user: User) -> None:
-    more = "retry: {application: 2}"
-    user.apply(sft("comes-apart", steps=5, every=1, more=more, learning_rate=1e30))
+    user.cluster.load([host_image([BROKEN_IMAGE], texts=BREAKS, env={"PYTHONPATH": "/breaks"})])
+    more = f"retry: {{application: 2}}\npodTemplate: {{image: {BROKEN_IMAGE}}}"
+    user.apply(sft("comes-apart", steps=9, every=50, more=more))
     user.wait_for("TrainingStage", "comes-apart", "Failed", "RetriesExhausted", seconds=400)
     status = user.status("TrainingStage", "comes-apart")
     assert [a["failure"] for a in status["attempts"]] == ["application"] * 3
+    assert [(a["step"], a["exitCode"]) for a in status["attempts"]] == [(3, 1)] * 3
     message = user.condition("TrainingStage", "comes-apart", "Failed")["message"]
-    step = status["attempts"][-1]["step"]
-    assert f"at step {step}" in message and "exit code 1" in message
+    assert "attempt 3 ended (exit code 1) at step 3" in message
     # The command that it names shows what went wrong.
     _, _, command = message.partition("its log: kubectl ")
-    assert "not finite" in user.kubectl(*command.split())
+    assert "made to fail" in user.kubectl(*command.split())
 
 
 def test_a_pod_cannot_read_the_keys_of_others(user: User) -> None:

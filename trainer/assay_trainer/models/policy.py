@@ -1,5 +1,6 @@
 """The model that is trained: loaded from a folder, adapted, exported, saved."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,14 @@ class Policy:
         else:
             self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        _forget_how_it_was_loaded(folder / "tokenizer_config.json")
+
+
+def _forget_how_it_was_loaded(config: Path) -> None:
+    """Drop what tells of this process: the same model has the same files wherever it is saved."""
+    content = json.loads(config.read_text())
+    content.pop("local_files_only", None)
+    config.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def load_policy(
