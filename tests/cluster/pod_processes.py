@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from cluster_api import Object
@@ -21,6 +23,27 @@ def control_groups(pod: Object) -> list[Path]:
     """Return the control groups of a pod, one of each hierarchy."""
     uid = pod["metadata"]["uid"]
     return list(Path("/sys/fs/cgroup").glob(f"*/{CGROUP}/kubepods/**/pod{uid}"))
+
+
+def exhaust_memory(pod: Object) -> None:
+    """Let a pod's container reach its limit of memory: the kernel kills its largest process."""
+    containers = [g for group in control_groups(pod) for g in group.glob("*/memory.limit_in_bytes")]
+    used = {
+        limit: int(limit.with_name("memory.usage_in_bytes").read_text()) for limit in containers
+    }
+    # The other one is the pause container, of a few MiB.
+    limit = max(used, key=lambda one: used[one])
+    limit.write_text(str(used[limit] + _LEFT_BYTES))
+    subprocess.run([sys.executable, "-c", _TAKES_MEMORY, str(limit.parent)], timeout=60)
+
+
+_LEFT_BYTES = 2**27
+_TAKES_MEMORY = f"""
+import os, pathlib, sys, time
+pathlib.Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+taken = b"x" * {4 * _LEFT_BYTES}
+time.sleep(5)
+"""
 
 
 def command_of(pid: int) -> str:
