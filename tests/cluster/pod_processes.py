@@ -22,14 +22,18 @@ def processes_of(pod: Object, *words: str) -> list[int]:
 def control_groups(pod: Object) -> list[Path]:
     """Return the control groups of a pod, one of each hierarchy."""
     uid = pod["metadata"]["uid"]
-    return list(Path("/sys/fs/cgroup").glob(f"*/{CGROUP}/kubepods/**/pod{uid}"))
+    root = Path("/sys/fs/cgroup")
+    hierarchies = [root / CGROUP, *root.glob(f"*/{CGROUP}")]
+    return [found for one in hierarchies for found in one.glob(f"kubepods/**/pod{uid}")]
 
 
 def exhaust_memory(pod: Object) -> None:
     """Let a pod's container reach its limit of memory: the kernel kills its largest process."""
-    containers = [g for group in control_groups(pod) for g in group.glob("*/memory.limit_in_bytes")]
     used = {
-        limit: int(limit.with_name("memory.usage_in_bytes").read_text()) for limit in containers
+        limit: int(limit.with_name(usage_file).read_text())
+        for group in control_groups(pod)
+        for limit_file, usage_file in _MEMORY
+        for limit in group.glob(f"*/{limit_file}")
     }
     # The other one is the pause container, of a few MiB.
     limit = max(used, key=lambda one: used[one])
@@ -37,6 +41,11 @@ def exhaust_memory(pod: Object) -> None:
     subprocess.run([sys.executable, "-c", _TAKES_MEMORY, str(limit.parent)], timeout=60)
 
 
+_MEMORY = (
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ("memory.max", "memory.current"),
+)
+"""Limit and usage, of either version of control groups."""
 _LEFT_BYTES = 2**27
 _TAKES_MEMORY = f"""
 import os, pathlib, sys, time
