@@ -19,6 +19,8 @@ PAUSE_IMAGE = f"{REGISTRY}/pause:1"
 """Holds a pod's network; also waits for a name."""
 MINIO_IMAGE = f"{REGISTRY}/minio:tests"
 PROJECT = Path(__file__).resolve().parents[2]
+ENVIRONMENT, CHECKOUT = "/opt/assay/environment", "/opt/assay/checkout"
+"""Where containers see this machine's virtual environment and this checkout."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -34,6 +36,8 @@ class ImageArchive:
     """Target by path."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Content by path of a text file."""
+    scripts: Mapping[str, str] = field(default_factory=dict)
+    """Content by path of a script."""
     programs: Mapping[str, Path] = field(default_factory=dict)
     """File of this machine by path."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +73,8 @@ class ImageArchive:
                 layer.addfile(entry)
             for name, text in self.texts.items():
                 _add(layer, name, text.encode())
+            for name, script in self.scripts.items():
+                _add(layer, name, script.encode(), mode=0o755)
             for name, program in self.programs.items():
                 _add(layer, name, program.read_bytes(), mode=0o755)
         return content.getvalue()
@@ -96,22 +102,15 @@ def small_images() -> list[ImageArchive]:
     ]
 
 
-def host_folders() -> list[Path]:
-    """Return what of this machine every container sees, read-only, where it lies here."""
-    wanted = [
-        Path("/usr"),
-        Path("/etc/alternatives"),
-        Path("/etc/ld.so.cache"),
-        Path(sys.base_prefix),
-        Path(sys.prefix),
-        Path(sys.prefix).resolve(),
-        PROJECT,
-    ]
-    found: list[Path] = []
-    for path in sorted(set(wanted)):
-        if path.exists() and not any(path.is_relative_to(other) for other in found):
-            found.append(path)
-    return found
+def host_folders() -> dict[Path, str]:
+    """Return folders of this machine with the places where every container sees them, read-only.
+
+    The checkout may lie anywhere, below /tmp too, which a pod's own /tmp hides: in containers it
+    and its environment have places of their own.
+    """
+    as_here = ("/usr", "/etc/alternatives", "/etc/ld.so.cache", sys.base_prefix)
+    found = {Path(path): path for path in as_here if Path(path).exists()}
+    return {**found, Path(sys.prefix).resolve(): ENVIRONMENT, PROJECT: CHECKOUT}
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:

@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -190,7 +191,7 @@ class OneNodeCluster:
                 runc=shutil.which("runc"),
             )
         )
-        spec.write_text(json.dumps(_container_spec(host_folders() if self._shows_host else [])))
+        spec.write_text(json.dumps(_container_spec(host_folders() if self._shows_host else {})))
         process = self._run(
             "containerd",
             [str(built(CONTAINERD)), "--config", str(config)],
@@ -251,11 +252,11 @@ class OneNodeCluster:
         return process
 
 
-def _container_spec(folders: list[Path]) -> dict[str, Any]:
+def _container_spec(folders: Mapping[Path, str]) -> dict[str, Any]:
     """Return what every container begins as: containerd's own, and folders of this machine."""
     spec: dict[str, Any] = json.loads(run(built(CTR), "oci", "spec"))
-    for folder in folders:
-        mount = {"destination": str(folder), "type": "bind", "source": str(folder)}
+    for folder, place in folders.items():
+        mount = {"destination": place, "type": "bind", "source": str(folder)}
         spec["mounts"].append({**mount, "options": ["rbind", "ro"]})
     return spec
 

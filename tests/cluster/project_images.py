@@ -1,15 +1,17 @@
 """The project's images on the node: empty ones that show this machine's files, or built ones."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from image_builder import ImageBuilder, need_tools
-from node_images import PROJECT, REGISTRY, ImageArchive
+from node_images import CHECKOUT, ENVIRONMENT, PROJECT, REGISTRY, ImageArchive
 from node_settings import FOLDER
 from one_node_cluster import OneNodeCluster
 
+_COMMANDS = {"assay": "assay_trainer.cli.main", "ray": "ray.scripts.scripts"}
+_SCRIPT = f'#!/bin/sh\nexec {ENVIRONMENT}/bin/python -m {{module}} "$@"\n'
 HOST_TAG, BUILT_TAG = "host", "built"
+_PACKAGES = tuple(f"{CHECKOUT}/{name}" for name in ("operator", "trainer", "data"))
 _TARGETS = ("operator", "data", "trainer")
 _MERGED_USR = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _USER = 10001
@@ -49,22 +51,22 @@ def _name(target: str, tag: str) -> str:
 def host_image(
     tags: Sequence[str],
     texts: Mapping[str, str] | None = None,
-    env: Mapping[str, str] | None = None,
+    python_path: str = "",
 ) -> ImageArchive:
     """Return the image of the project that holds nothing: the node shows its own files in it.
 
     Args:
         tags: its names.
         texts: files that it holds all the same, for a fault.
-        env: variables for it.
+        python_path: folder in it whose modules go before the project's.
     """
     folders = dict.fromkeys(("dev", "etc", "home", "opt", "proc", "root", "run", "sys"), 0o755)
     variables = {
-        "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
+        "PATH": f"/opt/assay/bin:{ENVIRONMENT}/bin:{_PATH}",
+        "PYTHONPATH": ":".join(filter(None, (python_path, *_PACKAGES))),
         "HOME": "/tmp",
         "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
-        **(env or {}),
     }
     return ImageArchive(
         tags,
@@ -76,6 +78,8 @@ def host_image(
             "etc/nsswitch.conf": "hosts: files dns\n",
             **(texts or {}),
         },
+        # The environment's own name the Python by its path on this machine.
+        scripts={f"opt/assay/bin/{n}": _SCRIPT.format(module=m) for n, m in _COMMANDS.items()},
         config={
             "Env": [f"{name}={value}" for name, value in variables.items()],
             "User": f"{_USER}:{_USER}",

@@ -78,7 +78,7 @@ def test_no_room_blocks_and_says_what_is_asked_for_and_what_there_is(user: User)
 
 
 def test_the_same_error_at_the_same_step_ends_the_stage_as_its_own_fault(user: User) -> None:
-    user.cluster.load([host_image([BROKEN_IMAGE], texts=BREAKS, env={"PYTHONPATH": "/breaks"})])
+    user.cluster.load([host_image([BROKEN_IMAGE], texts=BREAKS, python_path="/breaks")])
     more = f"retry: {{application: 2}}\npodTemplate: {{image: {BROKEN_IMAGE}}}"
     user.apply(sft("comes-apart", steps=9, every=50, more=more))
     user.wait_for("TrainingStage", "comes-apart", "Failed", "RetriesExhausted", seconds=400)
