@@ -58,16 +58,16 @@ def ended(user: User, stage: str, attempts: int) -> Object:
 
 
 def test_a_suspended_stage_of_rl_goes_on_at_the_same_step(user: User) -> None:
-    user.apply(rl("never-rests", steps=3))
+    user.apply(rl("never-rests", steps=40))
     user.wait_for("TrainingStage", "never-rests", seconds=600)
-    user.apply(rl("rests-in-rl", steps=3, every=50))
+    user.apply(rl("rests-in-rl", steps=40, every=50))
     user.suspend("rests-in-rl", at_step=1)
     user.resume("rests-in-rl")
     assert user.digest("rests-in-rl") == user.digest("never-rests")
 
 
 def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(user: User) -> None:
-    user.apply(rl("loses-head", steps=3))
+    user.apply(rl("loses-head", steps=12))
     user.wait_for_checkpoint("loses-head", 1)
     user.delete_pod(only(user.pods_of("loses-head", "head")))
     status = ended(user, "loses-head", attempts=2)
@@ -76,14 +76,14 @@ def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(user: User) -> No
 
 
 def test_a_killed_rollout_engine_is_replaced_within_the_attempt(user: User) -> None:
-    user.apply(rl("loses-engine", steps=3))
+    user.apply(rl("loses-engine", steps=12))
     user.wait_for_checkpoint("loses-engine", 1)
     kill(processes_of(only(user.pods_of("loses-engine", "rollout")), "ray::_Engine"))
     ended(user, "loses-engine", attempts=1)
 
 
 def test_a_deleted_judge_is_waited_for(user: User) -> None:
-    user.apply(documents(served_judge(JUDGE), rl("loses-judge", steps=3, judge=JUDGE)))
+    user.apply(documents(served_judge(JUDGE), rl("loses-judge", steps=12, judge=JUDGE)))
     user.wait_for_checkpoint("loses-judge", 1, seconds=400)
     selector = f"assay.dev/kind=RewardModel,assay.dev/name={JUDGE}"
     user.delete_pod(only(user.pods(selector)), grace_seconds=0)

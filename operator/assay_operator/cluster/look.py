@@ -157,23 +157,37 @@ def _by_namespace(manifests: Iterable[Manifest]) -> Mapping[str, list[Manifest]]
 def slim(manifest: Manifest) -> Manifest:
     """Return what decisions depend on of an object: a thousand whole pods would fill the memory.
 
-    Of a spec only whether it is suspended is kept; specs of our own resources are typed models.
+    Of a spec only whether it is suspended is kept, and of a pod that waits what it waits for; specs
+    of our own resources are typed models.
     """
     spec = manifest.get("spec") or {}
     policy = spec.get("runPolicy") or {}
-    suspended = {"suspend": spec.get("suspend") or policy.get("suspend") or False}
+    kept: Manifest = {"suspend": spec.get("suspend") or policy.get("suspend") or False}
     metadata = {name: v for name, v in manifest["metadata"].items() if name in _METADATA}
     annotations = metadata.get("annotations") or {}
     metadata["annotations"] = {n: v for n, v in annotations.items() if not n.startswith(_KUBECTL)}
     status = manifest.get("status") or {}
     if manifest["kind"] == POD.kind:
         status = {name: v for name, v in status.items() if name in _POD_STATUS}
+        if status.get("phase") == "Pending":
+            kept |= _needs(spec)
     return {
         "apiVersion": manifest["apiVersion"],
         "kind": manifest["kind"],
         "metadata": metadata,
-        "spec": suspended,
+        "spec": kept,
         "status": status,
+    }
+
+
+def _needs(spec: Manifest) -> Manifest:
+    """Return what a pod asks its node for, and the Secrets and ConfigMaps that it mounts."""
+    volumes = spec.get("volumes") or []
+    return {
+        "containers": [
+            {"name": c["name"], "resources": c.get("resources") or {}} for c in spec["containers"]
+        ],
+        "volumes": [v for v in volumes if "secret" in v or "configMap" in v],
     }
 
 
