@@ -19,7 +19,7 @@ from assay_operator.children.owner import Manifest
 from assay_operator.cluster.api import ApiError, Gone, Refused
 from assay_operator.cluster.health import ALIVE_SECONDS, Heartbeat, serve_health
 from assay_operator.cluster.kinds import RESOURCES, Kind
-from assay_operator.cluster.look import Parser, look
+from assay_operator.cluster.look import Parser, look, slim
 from assay_operator.cluster.seen import attempt_of, epoch_seconds, owner_of
 from assay_operator.cluster.skew import SCHEMA_ANNOTATION, skew
 
@@ -63,6 +63,23 @@ def test_a_look_sorts_by_whom_things_belong_to() -> None:
     assert [p["metadata"]["name"] for p in only.pods] == ["here"]
     assert [m["kind"] for m in found.companions[STAGE]] == ["ConfigMap"]
     assert [p["metadata"]["name"] for p in found.strays[STAGE]] == ["stray"]
+
+
+def test_of_a_pod_that_waits_a_look_keeps_what_it_waits_for() -> None:
+    spec: Manifest = {
+        "containers": [
+            {"name": "c", "image": "i", "resources": {"requests": {"cpu": "64"}}, "command": ["x"]}
+        ],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "keys", "secret": {"secretName": "assay-store"}},
+        ],
+    }
+    kept = slim({"apiVersion": "v1", **pod("p", "Pending"), "spec": spec})["spec"]
+    assert kept["containers"] == [{"name": "c", "resources": {"requests": {"cpu": "64"}}}]
+    assert kept["volumes"] == [{"name": "keys", "secret": {"secretName": "assay-store"}}]
+    running = slim({"apiVersion": "v1", **pod("p", "Running"), "spec": spec})["spec"]
+    assert running == {"suspend": False}
 
 
 @pytest.mark.parametrize(
