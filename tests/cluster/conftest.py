@@ -12,6 +12,8 @@ from small_course import BASE, DATASET, base, documents
 
 HERE = Path(__file__).parent
 _RUNNING: list[OneNodeCluster] = []
+_SECONDS = 3000
+"""For a test: with the first one that asks for it, the whole recipe runs."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -58,7 +60,10 @@ def user(cluster: OneNodeCluster) -> User:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests of faults to `make e2e`."""
+    """Give these tests their time, and leave the long ones of faults to `make e2e`."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_SECONDS))
     if os.environ.get("ASSAY_E2E") != "whole":
         long = [item for item in items if item.get_closest_marker("faults")]
         items[:] = [item for item in items if item not in long]

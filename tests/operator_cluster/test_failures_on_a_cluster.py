@@ -24,8 +24,13 @@ def test_a_stages_own_error_is_tried_again_as_often_as_its_budget_says(player: P
     player.wait_for_reason("TrainingStage", "sft", "RetriesExhausted")
     assert player.attempts("sft") == [(1, "application", 1), (2, "application", 1)]
     assert failures(player, "sft") == {**NONE, "application": 2}
-    assert player.message("TrainingStage", "sft") == (
+    what, _, log = player.message("TrainingStage", "sft").partition("; its log: ")
+    assert what == (
         "attempt 2 ended (exit code 1) at step 7 (application failure 2; 1 are tried again)"
+    )
+    assert log == (
+        f"kubectl logs --namespace {player.namespace} --selector assay.dev/kind=TrainingStage,"
+        "assay.dev/name=sft,assay.dev/attempt=2 --tail=50"
     )
     assert [job["metadata"]["name"] for job in player.jobs("sft")] == ["sft-a2"]
 
@@ -127,7 +132,7 @@ def test_a_used_up_budget_ends_the_stage_and_says_where(player: Player) -> None:
         player.end(job, Ends(exit_code=143))
     stage = player.wait_for_reason("TrainingStage", "sft", "RetriesExhausted")
     assert [record["step"] for record in stage["status"]["attempts"]] == [10, 20]
-    assert player.message("TrainingStage", "sft") == (
+    assert player.message("TrainingStage", "sft").startswith(
         "attempt 2 was killed (exit code 143) at step 20 "
         "(infrastructure failure 2; 1 are tried again)"
     )
