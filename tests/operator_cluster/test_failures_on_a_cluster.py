@@ -1,5 +1,7 @@
 """Each class of failure on the real training-operator: what is recorded, and what comes next."""
 
+import time
+
 import pytest
 from overseer import Overseer
 from played_workloads import Player
@@ -75,6 +77,8 @@ def test_a_pod_that_somebody_deleted_ends_the_attempt(player: Player) -> None:
     player.apply_stage("sft", placement={"learners": 4})
     job = player.wait_for_job("sft")
     worker = next(p for p in player.pods(job) if "worker" in p["metadata"]["name"])
+    # Times in Kubernetes are whole seconds: its successor must not be of the second it ran in.
+    time.sleep(1.1)
     player.api.delete(worker, grace_seconds=0)
     second = player.wait_for_job("sft", 2)
     # The others waited for it: all begin again, together.
