@@ -31,7 +31,8 @@ def test_an_image_that_is_not_there_is_named(player: Player) -> None:
 def test_pods_that_fit_no_node_are_told_in_the_schedulers_words(player: Player) -> None:
     player.apply_stage("sft", placement={"pool": "huge"})
     message = blocked(player, "sft", "Unschedulable")
-    assert message.startswith("pod sft-a1-master-0: 0/2 nodes are available")
+    asked = "pod sft-a1-master-0 asks for cpu 500, memory 4500Gi: 0/2 nodes are available"
+    assert message.startswith(asked)
 
 
 def test_a_pool_that_is_not_there_is_refused_with_those_that_are(player: Player) -> None:
