@@ -67,16 +67,17 @@ def test_a_suspended_stage_of_rl_goes_on_at_the_same_step(user: User) -> None:
 
 
 def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(user: User) -> None:
-    user.apply(rl("loses-head", steps=12))
+    user.apply(rl("loses-head", steps=40))
     user.wait_for_checkpoint("loses-head", 1)
-    user.delete_pod(only(user.pods_of("loses-head", "head")))
+    # At once: in the two minutes of grace that it has otherwise, the stage would end.
+    user.delete_pod(only(user.pods_of("loses-head", "head")), grace_seconds=0)
     status = ended(user, "loses-head", attempts=2)
     assert [a["failure"] for a in status["attempts"]] == ["infrastructure"]
     assert status["attempts"][0]["step"] >= 1
 
 
 def test_a_killed_rollout_engine_is_replaced_within_the_attempt(user: User) -> None:
-    user.apply(rl("loses-engine", steps=12))
+    user.apply(rl("loses-engine", steps=30))
     user.wait_for_checkpoint("loses-engine", 1)
     kill(processes_of(only(user.pods_of("loses-engine", "rollout")), "ray::_Engine"))
     ended(user, "loses-engine", attempts=1)
