@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from assay_api import Dataset, Evaluation, TrainingStage
 from assay_api.layout import ResourceId
 from assay_api.references import identify
+from assay_operator.children.owner import LABEL_ATTEMPT, LABEL_KIND, LABEL_NAME
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.decision import Event, Workload
 from assay_operator.observed import Attempt, FailureClass, Observed
@@ -147,11 +148,11 @@ def failed(failure: Failure, log: str = "") -> Plan:
 def _log_of(resource: Dataset | TrainingStage | Evaluation, failure: Failure) -> str:
     """Return the command that shows the log of the attempt that failed."""
     of = {
-        "kind": resource.kind,
-        "name": resource.metadata.name,
-        "attempt": str(failure.attempt.number),
+        LABEL_KIND: resource.kind,
+        LABEL_NAME: resource.metadata.name,
+        LABEL_ATTEMPT: str(failure.attempt.number),
     }
-    selector = ",".join(f"assay.dev/{label}={value}" for label, value in of.items())
+    selector = ",".join(f"{label}={value}" for label, value in of.items())
     return f"kubectl logs --namespace {resource.metadata.namespace} --selector {selector} --tail=50"
 
 

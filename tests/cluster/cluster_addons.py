@@ -17,9 +17,8 @@ from node_images import PAUSE_IMAGE, REGISTRY
 from node_network import run
 from node_settings import FOLDER
 from one_node_cluster import OneNodeCluster
-from third_party import third_party_crds
+from third_party import TRAINING_NAMESPACE, third_party_crds
 
-TRAINING_NAMESPACE = "kubeflow"
 KUBERAY_NAMESPACE = "kuberay-system"
 _READY_SECONDS = 120.0
 # The default one runs as root, which Pod Security `restricted` refuses, and its `nslookup` fails

@@ -4,13 +4,12 @@ import base64
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster_api import ApiError, ClusterApi, Object
+from cluster_api import ClusterApi, Object
 from go_programs import KUBECTL, built
 from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
 from one_node_cluster import OneNodeCluster
@@ -120,6 +119,10 @@ class User:
             f"app.kubernetes.io/component={component}"
         )
 
+    def running_pod(self, stage: str, component: str) -> Object:
+        """Return the one pod of a stage's newest attempt that is this and runs."""
+        return only_running(self.pods_of(stage, component))
+
     def delete_pod(self, pod: Object, grace_seconds: int | None = None) -> None:
         """Delete a pod."""
         self.api.delete({"apiVersion": "v1", "kind": "Pod", **pod}, grace_seconds)
@@ -223,15 +226,7 @@ class User:
         return {**keys, "AWS_ENDPOINT_URL": f"http://{service['spec']['clusterIP']}:9000"}
 
 
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Ask again and again, whatever the API server or the store say meanwhile."""
-    deadline = time.monotonic() + seconds
-    error: Exception | None = None
-    while time.monotonic() < deadline:
-        try:
-            if found := condition():
-                return found
-        except (ApiError, OSError) as problem:
-            error = problem
-        time.sleep(0.2)
-    raise TimeoutError(f"{what}: not within {seconds:.0f} s; {error or ''}")
+def only_running(pods: Iterable[Object]) -> Object:
+    """Return the one pod that runs."""
+    (pod,) = (pod for pod in pods if pod["status"].get("phase") == "Running")
+    return pod

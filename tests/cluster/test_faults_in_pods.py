@@ -39,19 +39,14 @@ def ended_well(user: User, stage: str, attempts: int, failure: str | None = None
     return failed
 
 
-def only(pods: list[Object]) -> Object:
-    (pod,) = pods
-    return pod
-
-
 def test_a_deleted_learner_pod_costs_an_attempt(user: User, running: str) -> None:
-    user.delete_pod(only(user.pods_of(running, "learner")))
+    user.delete_pod(user.running_pod(running, "learner"))
     failed = ended_well(user, running, attempts=2, failure="infrastructure")
     assert failed[0]["step"] >= FIRST_CHECKPOINT
 
 
 def test_a_killed_learner_process_costs_an_attempt(user: User, running: str) -> None:
-    pod = only(user.pods_of(running, "learner"))
+    pod = user.running_pod(running, "learner")
     learners = processes_of(pod, "-m assay_trainer.cli.main train")
     kill([pid for pid in learners if "torch.distributed.run" not in command_of(pid)])
     failed = ended_well(user, running, attempts=2, failure="infrastructure")
@@ -59,7 +54,7 @@ def test_a_killed_learner_process_costs_an_attempt(user: User, running: str) -> 
 
 
 def test_a_learner_that_runs_out_of_memory_is_tried_again(user: User, running: str) -> None:
-    exhaust_memory(only(user.pods_of(running, "learner")))
+    exhaust_memory(user.running_pod(running, "learner"))
     failed = ended_well(user, running, attempts=2, failure="infrastructure")
     assert "ran out of memory" in failed[0]["message"]
 

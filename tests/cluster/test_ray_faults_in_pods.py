@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from cluster_api import Object
-from cluster_user import User
+from cluster_user import User, only_running
 from faulty_proxy import Fault, FaultyProxy, Request
 from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
 from node_settings import NODE_ADDRESS
@@ -43,11 +43,6 @@ spec:
 """
 
 
-def only(pods: list[Object]) -> Object:
-    (pod,) = [pod for pod in pods if pod["status"].get("phase") == "Running"]
-    return pod
-
-
 def ended(user: User, stage: str, attempts: int) -> Object:
     """Wait for success after so many attempts, and return the status."""
     user.wait_for("TrainingStage", stage, seconds=600)
@@ -70,7 +65,7 @@ def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(user: User) -> No
     user.apply(rl("loses-head", steps=40))
     user.wait_for_checkpoint("loses-head", 1)
     # At once: in the two minutes of grace that it has otherwise, the stage would end.
-    user.delete_pod(only(user.pods_of("loses-head", "head")), grace_seconds=0)
+    user.delete_pod(user.running_pod("loses-head", "head"), grace_seconds=0)
     status = ended(user, "loses-head", attempts=2)
     assert [a["failure"] for a in status["attempts"]] == ["infrastructure"]
     assert status["attempts"][0]["step"] >= 1
@@ -79,7 +74,7 @@ def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(user: User) -> No
 def test_a_killed_rollout_engine_is_replaced_within_the_attempt(user: User) -> None:
     user.apply(rl("loses-engine", steps=30))
     user.wait_for_checkpoint("loses-engine", 1)
-    kill(processes_of(only(user.pods_of("loses-engine", "rollout")), "ray::_Engine"))
+    kill(processes_of(user.running_pod("loses-engine", "rollout"), "ray::_Engine"))
     ended(user, "loses-engine", attempts=1)
 
 
@@ -87,7 +82,7 @@ def test_a_deleted_judge_is_waited_for(user: User) -> None:
     user.apply(documents(served_judge(JUDGE), rl("loses-judge", steps=12, judge=JUDGE)))
     user.wait_for_checkpoint("loses-judge", 1, seconds=400)
     selector = f"assay.dev/kind=RewardModel,assay.dev/name={JUDGE}"
-    user.delete_pod(only(user.pods(selector)), grace_seconds=0)
+    user.delete_pod(only_running(user.pods(selector)), grace_seconds=0)
     ended(user, "loses-judge", attempts=1)
 
 

@@ -14,8 +14,6 @@ from assay_trainer.loops.parts import build_parts
 from assay_trainer.loops.sft import SftExample, run_sft
 from assay_trainer.loops.stopping import SIGTERM_EXIT_CODE, Stop
 
-_COLLECTION_DEADLINE_SECONDS = 24 * 3600
-
 
 def run_supervised(job: ResolvedStageJob) -> bool:
     """Run the stage in this process, or in this rank of several, to its end.
