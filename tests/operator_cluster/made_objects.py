@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from assay_api import Completion
 from assay_api.layout import ResourceId
 from assay_api.manifests import parse_manifests
 from assay_api.references import identify
 from assay_operator.children.owner import Manifest
 from assay_operator.cluster.observe import Told
 from assay_operator.cluster.seen import Seen, by_owner, children_by_owner, stray_pods
+from assay_operator.observed import Finished
 
 CREATED = "2026-05-01T10:00:00Z"
 CREATED_SECONDS = 1_777_629_600.0
@@ -156,3 +158,19 @@ def told(**more: Any) -> Told:
 def record(number: int, failure: str | None = None, **more: Any) -> dict[str, Any]:
     """Return how an attempt ended, as a status keeps it."""
     return {"number": number, "failure": failure, "endedAt": CREATED, "message": "m", **more}
+
+
+NOW_SECONDS = CREATED_SECONDS + 3000.0
+"""When tests look."""
+SUPERVISED = """
+kind: TrainingStage
+metadata: {name: alone}
+spec: {model: {uri: m}, dataset: clips, sft: {task: Judge, steps: 4}, suspend: false}
+"""
+"""A stage that is to run; nothing else is in the namespace."""
+RESTING = SUPERVISED.replace("false", "true")
+"""The same, suspended."""
+READY = told(
+    finished={DATASET: Finished(Completion(spec_digest="s", digest="d", result="."), None, 0.0)}
+)
+"""A store that has all that it needs."""

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from made_objects import (
-    CREATED_SECONDS,
-    DATASET,
     JUDGE,
+    NOW_SECONDS,
+    READY,
+    RESTING,
     STAGE,
+    SUPERVISED,
     child,
     conditions,
     ended,
@@ -17,10 +19,8 @@ from made_objects import (
     record,
     seen,
     times,
-    told,
 )
 
-from assay_api import Completion
 from assay_api.errors import InvalidInput
 from assay_api.layout import ResourceId
 from assay_operator.children.owner import Manifest, Owner
@@ -29,18 +29,6 @@ from assay_operator.cluster.observe import Told, observe
 from assay_operator.cluster.seen import Seen
 from assay_operator.conditions import Reason, verdict_of
 from assay_operator.decision import Workload
-from assay_operator.observed import Finished
-
-NOW = CREATED_SECONDS + 3000.0
-ALONE = """
-kind: TrainingStage
-metadata: {name: alone}
-spec: {model: {uri: m}, dataset: clips, sft: {task: Judge, steps: 4}, suspend: false}
-"""
-RESTING = ALONE.replace("false", "true")
-READY = told(
-    finished={DATASET: Finished(Completion(spec_digest="s", digest="d", result="."), None, 0.0)}
-)
 
 
 def build(workload: Workload, owner: Owner) -> Sequence[Manifest]:
@@ -53,7 +41,7 @@ def build(workload: Workload, owner: Owner) -> Sequence[Manifest]:
 
 
 def decided(world: Seen, id_: ResourceId = STAGE, store: Told = READY) -> Actions:
-    return decide(world.resources[id_], world, observe(world, store, NOW), build)
+    return decide(world.resources[id_], world, observe(world, store, NOW_SECONDS), build)
 
 
 def names(manifests: Sequence[Manifest]) -> list[str]:
@@ -65,7 +53,7 @@ def reason(actions: Actions) -> Reason:
 
 
 def test_what_is_due_is_created_with_its_orders_first() -> None:
-    found = decided(seen(manifests=ALONE))
+    found = decided(seen(manifests=SUPERVISED))
     assert (reason(found), found.requeue_after) == (Reason.DUE, 0.0)
     assert names(found.create) == ["ConfigMap alone-a1", "PyTorchJob alone-a1"]
     assert found.delete == ()
@@ -75,13 +63,13 @@ def test_what_fits_no_pool_is_told_and_not_made() -> None:
     def refuse(workload: Workload, owner: Owner) -> Sequence[Manifest]:
         raise InvalidInput("spec.placement.pool: no such pool")
 
-    world = seen(manifests=ALONE)
-    found = decide(world.resources[STAGE], world, observe(world, READY, NOW), refuse)
+    world = seen(manifests=SUPERVISED)
+    found = decide(world.resources[STAGE], world, observe(world, READY, NOW_SECONDS), refuse)
     assert (reason(found), found.create) == (Reason.PLACEMENT_REFUSED, ())
 
 
 def test_an_end_is_recorded_before_the_next_attempt_and_before_its_child_goes() -> None:
-    retry = ALONE.replace("suspend: false", "retry: {preemption: 3}")
+    retry = SUPERVISED.replace("suspend: false", "retry: {preemption: 3}")
     over = child(status=conditions("Failed"))
     down = pod(phase="Failed", **conditions("DisruptionTarget"), **{})
     first = decided(seen(over, down, manifests=retry))
@@ -96,7 +84,7 @@ def test_an_end_is_recorded_before_the_next_attempt_and_before_its_child_goes() 
 
 
 def test_a_collection_is_on_record_before_the_training_after_it_starts() -> None:
-    fusion = ALONE.replace("sft: {task: Judge, steps: 4}", "fusion: {steps: 2}")
+    fusion = SUPERVISED.replace("sft: {task: Judge, steps: 4}", "fusion: {steps: 2}")
     over = child("RayJob", role="Collect", status={"jobDeploymentStatus": "Complete"})
     over["status"]["jobStatus"] = "SUCCEEDED"
     store = replace(READY, collected={STAGE: "samples"})
@@ -123,14 +111,14 @@ def test_a_collection_is_on_record_before_the_training_after_it_starts() -> None
 )
 def test_nothing_starts_beside_what_is_left_of_an_attempt_before(objects: list[Manifest]) -> None:
     status = {"attempt": 1, "attempts": [record(1, "preemption")]}
-    found = decided(seen(*objects, manifests=ALONE, alone=status))
+    found = decided(seen(*objects, manifests=SUPERVISED, alone=status))
     assert (reason(found), found.create) == (Reason.PREDECESSOR_LIVES, ())
     assert found.requeue_after == 2.0
 
 
 def test_what_has_ended_holds_nothing_up() -> None:
     over = child(status=conditions("Failed"))
-    world = seen(over, pod(phase="Failed"), pod("s", "Succeeded", attempt=9), manifests=ALONE)
+    world = seen(over, pod(phase="Failed"), pod("s", "Succeeded", attempt=9), manifests=SUPERVISED)
     assert predecessor(STAGE, world) == ""
 
 
@@ -146,17 +134,17 @@ def test_leftovers_of_recorded_attempts_go() -> None:
         child("ConfigMap", attempt=4),
     ]
     # Number 1 has a successor; of number 2 only orders are left; 3 goes already; 4 is at work.
-    found = leftovers(STAGE, seen(*objects, manifests=ALONE, alone=status))
+    found = leftovers(STAGE, seen(*objects, manifests=SUPERVISED, alone=status))
     assert names(found) == ["PyTorchJob alone-a1", "ConfigMap alone-a2"]
 
 
 def test_a_recorded_attempt_that_still_holds_pods_goes_at_once() -> None:
     status = {"attempt": 1, "attempts": [record(1, "infrastructure")]}
     given_up = child("RayJob", status={"jobDeploymentStatus": "Failed", "jobStatus": "RUNNING"})
-    world = seen(given_up, manifests=ALONE, alone=status)
+    world = seen(given_up, manifests=SUPERVISED, alone=status)
     assert names(leftovers(STAGE, world)) == ["RayJob alone-a1"]
     # Not before it is on record.
-    assert leftovers(STAGE, seen(given_up, manifests=ALONE)) == ()
+    assert leftovers(STAGE, seen(given_up, manifests=SUPERVISED)) == ()
 
 
 def test_a_stop_is_on_record_before_the_child_goes() -> None:
@@ -173,7 +161,7 @@ def test_a_stop_is_on_record_before_the_child_goes() -> None:
 
 def test_a_stop_is_not_a_failure() -> None:
     status = {"attempt": 1, "attempts": [record(1)]}
-    found = decided(seen(manifests=ALONE, alone=status))
+    found = decided(seen(manifests=SUPERVISED, alone=status))
     assert names(found.create)[-1] == "PyTorchJob alone-a2"
     assert found.status.model_dump()["failures"]["application"] == 0
 
@@ -185,7 +173,7 @@ def served(world: Seen) -> Actions:
             {**child("Deployment", owner=JUDGE, uid=owner.uid, role="Serve"), "spec": {"new": 1}},
         )
 
-    return decide(world.resources[JUDGE], world, observe(world, READY, NOW), build_server)
+    return decide(world.resources[JUDGE], world, observe(world, READY, NOW_SECONDS), build_server)
 
 
 def in_cluster(manifest: Manifest) -> Manifest:
@@ -236,7 +224,7 @@ spec: {model: {uri: m}, dataset: clips, schedule: "0 * * * *"}
 
     def look(*objects: Manifest) -> Actions:
         world = seen(*objects, manifests=manifests)
-        observed = observe(world, READY, NOW)
+        observed = observe(world, READY, NOW_SECONDS)
         return decide(world.resources[evaluation], world, observed, build_schedule)
 
     first = look()
@@ -288,9 +276,9 @@ def test_a_pipeline_replaces_the_spec_of_stages_that_it_owns(uid: str, replaced:
 
 def test_an_exit_code_survives_its_pod() -> None:
     over = seen(
-        child(status=conditions("Failed")), pod(phase="Failed", **ended(2)), manifests=ALONE
+        child(status=conditions("Failed")), pod(phase="Failed", **ended(2)), manifests=SUPERVISED
     )
     (kept,) = decided(over).status.model_dump(by_alias=True)["attempts"]
     status = {"attempt": 1, "attempts": [{**kept, "endedAt": times(0)}]}
-    found = decided(seen(manifests=ALONE, alone=status))
+    found = decided(seen(manifests=SUPERVISED, alone=status))
     assert (reason(found), found.create) == (Reason.INPUT_REFUSED, ())

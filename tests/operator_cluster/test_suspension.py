@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from made_objects import (
-    CREATED_SECONDS,
-    DATASET,
     JUDGE,
+    NOW_SECONDS,
+    READY,
+    RESTING,
     STAGE,
+    SUPERVISED,
     child,
     conditions,
     ended,
@@ -17,13 +19,12 @@ from made_objects import (
     record,
     seen,
     times,
-    told,
     waiting,
 )
 from model_store import ModelStore
 from simulation import ALONE, Inline, Simulation
 
-from assay_api import Completion, StopRequest
+from assay_api import StopRequest
 from assay_api.errors import StoreError
 from assay_operator.children.owner import Manifest, Owner
 from assay_operator.cluster.actions import Actions, decide
@@ -32,27 +33,16 @@ from assay_operator.cluster.observe import Told, observe
 from assay_operator.cluster.seen import Seen
 from assay_operator.conditions import Verdict, verdict_of
 from assay_operator.decision import Workload
-from assay_operator.observed import Finished
 from assay_operator.policies.evidence import evidence_of
 from assay_operator.policies.suspension import how_it_stopped
 from assay_operator.reconcile import reconcile
 
-NOW = CREATED_SECONDS + 3000.0
-WANTED = """
-kind: TrainingStage
-metadata: {name: alone}
-spec: {model: {uri: m}, dataset: clips, sft: {task: Judge, steps: 4}, suspend: false}
-"""
-RESTING = WANTED.replace("false", "true")
-READY = told(
-    finished={DATASET: Finished(Completion(spec_digest="s", digest="d", result="."), None, 0.0)}
-)
 RUNNING = child(status=conditions("Running"))
 OVER = child(status=conditions("Succeeded"))
 
 
 def asked(seconds_ago: float) -> Told:
-    stops = {(STAGE, 1): NOW - seconds_ago}
+    stops = {(STAGE, 1): NOW_SECONDS - seconds_ago}
     return replace(READY, stops=stops, steps={STAGE: 3}, checkpoints={STAGE: 3})
 
 
@@ -65,7 +55,7 @@ def build(workload: Workload, owner: Owner) -> Sequence[Manifest]:
 
 
 def decided(world: Seen, store: Told = READY) -> Actions:
-    return decide(world.resources[STAGE], world, observe(world, store, NOW), build)
+    return decide(world.resources[STAGE], world, observe(world, store, NOW_SECONDS), build)
 
 
 def verdict(actions: Actions) -> Verdict:
@@ -132,7 +122,7 @@ spec: {model: {uri: m}}
     server = child("Deployment", owner=JUDGE, uid="uid-judge", role="Serve")
     at_work = child("RayJob", status={"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
     for objects, deleted in (((at_work, pod()), ()), ((), (JUDGE,))):
-        observed = observe(seen(server, *objects, manifests=asking), READY, NOW)
+        observed = observe(seen(server, *objects, manifests=asking), READY, NOW_SECONDS)
         assert reconcile(observed.resources[JUDGE], observed).delete == deleted
 
 
@@ -149,7 +139,7 @@ def test_what_has_stopped_as_asked_is_recorded_without_failure_and_then_goes() -
     second = decided(seen(OVER, manifests=RESTING, alone=on_record), asked(60))
     assert [m["metadata"]["name"] for m in second.delete] == ["alone-a1"]
     assert verdict(second) == verdict(first)
-    third = decided(seen(manifests=WANTED, alone=on_record))
+    third = decided(seen(manifests=SUPERVISED, alone=on_record))
     assert [m["metadata"]["name"] for m in third.create] == ["alone-a2"]
 
 
@@ -182,7 +172,7 @@ def test_a_deadline_ends_the_waiting(store: Told, since: int) -> None:
     world = seen(RUNNING, pod(), manifests=RESTING, alone=suspending(since))
     patient = decided(world, store)
     assert (reason(patient), patient.delete, patient.requeue_after) == ("Suspending", (), 1.0)
-    late = decide(world.resources[STAGE], world, observe(world, store, NOW + 1.0), build)
+    late = decide(world.resources[STAGE], world, observe(world, store, NOW_SECONDS + 1.0), build)
     assert (reason(late), late.delete) == ("Suspended", ())
     (kept,) = late.status.model_dump(by_alias=True)["attempts"]
     assert (kept["failure"], kept["message"]) == (
@@ -196,13 +186,13 @@ def test_a_deadline_ends_the_waiting(store: Told, since: int) -> None:
 
 
 def test_to_go_on_again_comes_too_late_for_an_attempt_that_was_asked() -> None:
-    world = seen(RUNNING, pod(), manifests=WANTED, alone=suspending(5))
+    world = seen(RUNNING, pod(), manifests=SUPERVISED, alone=suspending(5))
     found = decided(world, asked(5))
     assert (reason(found), found.delete, found.stop) == ("Running", (), None)
     assert verdict(found).message == (
         "attempt 1 saves a checkpoint and stops; then the next one starts"
     )
-    ended_now = decided(seen(OVER, manifests=WANTED), asked(5))
+    ended_now = decided(seen(OVER, manifests=SUPERVISED), asked(5))
     assert (reason(ended_now), ended_now.create) == ("Due", ())
     (kept,) = ended_now.status.model_dump(by_alias=True)["attempts"]
     assert kept["failure"] is None
@@ -215,7 +205,7 @@ def test_who_suspends_again_waits_as_long_as_before() -> None:
 
 
 def test_an_end_without_proof_that_nobody_asked_for_is_a_failure() -> None:
-    found = decided(seen(OVER, manifests=WANTED))
+    found = decided(seen(OVER, manifests=SUPERVISED))
     (kept,) = found.status.model_dump(by_alias=True)["attempts"]
     assert kept["failure"] == "application"
 
@@ -257,13 +247,15 @@ def request(store: ModelStore, attempt: int = 1) -> StopRequest:
 
 def test_a_request_is_written_once_and_found_by_who_comes_after() -> None:
     store = ModelStore()
-    Ledger(store, Inline()).ask_to_stop(STAGE, "uid-alone", 1, NOW)
+    Ledger(store, Inline()).ask_to_stop(STAGE, "uid-alone", 1, NOW_SECONDS)
     again = Ledger(store, Inline())
-    again.ask_to_stop(STAGE, "uid-alone", 1, NOW + 50.0)
-    assert request(store).requested_at.timestamp() == NOW
+    again.ask_to_stop(STAGE, "uid-alone", 1, NOW_SECONDS + 50.0)
+    assert request(store).requested_at.timestamp() == NOW_SECONDS
     world = seen(RUNNING, pod(), manifests=RESTING)
-    restarted = Ledger(store, Inline()).look(world, NOW + 60.0)
-    assert restarted.stops == {(STAGE, 1): NOW} == again.look(world, NOW + 60.0).stops
+    restarted = Ledger(store, Inline()).look(world, NOW_SECONDS + 60.0)
+    assert (
+        restarted.stops == {(STAGE, 1): NOW_SECONDS} == again.look(world, NOW_SECONDS + 60.0).stops
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,8 +265,8 @@ def test_a_request_to_a_stage_before_it_of_the_same_name_is_none(left: bytes) ->
     store = ModelStore()
     store.keys[STAGE.stop_key(1)] = left
     ledger = Ledger(store, Inline())
-    assert ledger.look(seen(OVER, manifests=WANTED), NOW).stops == {}
-    ledger.ask_to_stop(STAGE, "uid-alone", 1, NOW)
+    assert ledger.look(seen(OVER, manifests=SUPERVISED), NOW_SECONDS).stops == {}
+    ledger.ask_to_stop(STAGE, "uid-alone", 1, NOW_SECONDS)
     assert request(store).uid == "uid-alone"
 
 
@@ -282,10 +274,10 @@ def test_the_checkpoint_of_a_stop_is_seen_though_its_step_was_told_before() -> N
     store, running = ModelStore(), seen(RUNNING, pod(), manifests=RESTING)
     store.keys[STAGE.progress_key] = b'{"step": 7, "total": 40, "doing": "", "metrics": {}}'
     ledger = Ledger(store, Inline())
-    assert ledger.look(running, NOW).checkpoints == {}
-    ledger.ask_to_stop(STAGE, "uid-alone", 1, NOW)
+    assert ledger.look(running, NOW_SECONDS).checkpoints == {}
+    ledger.ask_to_stop(STAGE, "uid-alone", 1, NOW_SECONDS)
     store.keys[f"{STAGE.folder}/checkpoints/step-000007/checkpoint.json"] = b"{}"
-    assert ledger.look(seen(OVER, manifests=RESTING), NOW + 1.0).checkpoints == {STAGE: 7}
+    assert ledger.look(seen(OVER, manifests=RESTING), NOW_SECONDS + 1.0).checkpoints == {STAGE: 7}
 
 
 def under_way() -> Simulation:
@@ -382,7 +374,7 @@ def test_a_store_that_fails_says_so() -> None:
     store = ModelStore()
     store.away = True
     with pytest.raises(StoreError, match="away"):
-        Ledger(store, Inline()).ask_to_stop(STAGE, "uid-alone", 1, NOW)
+        Ledger(store, Inline()).ask_to_stop(STAGE, "uid-alone", 1, NOW_SECONDS)
 
 
 def test_what_was_stopped_before_leaves_no_trace_on_its_successor() -> None:
