@@ -17,26 +17,12 @@ from node_images import PAUSE_IMAGE, REGISTRY
 from node_network import run
 from node_settings import FOLDER
 from one_node_cluster import OneNodeCluster
-from third_party import TRAINING_NAMESPACE, third_party_crds
+from third_party import TRAINING_NAMESPACE, init_container, third_party_crds
 
 KUBERAY_NAMESPACE = "kuberay-system"
 _READY_SECONDS = 120.0
-# The default one runs as root, which Pod Security `restricted` refuses, and its `nslookup` fails
-# where one of the search suffixes is not known.
-_INIT_CONTAINER = """
-- name: init-pytorch
-  image: {{.InitContainerImage}}
-  imagePullPolicy: IfNotPresent
-  command: [/await-name, "{{.MasterAddr}}"]
-  resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 32Mi}}
-  securityContext:
-    allowPrivilegeEscalation: false
-    capabilities: {drop: [ALL]}
-    readOnlyRootFilesystem: true
-    runAsNonRoot: true
-    runAsUser: 10001
-    seccompProfile: {type: RuntimeDefault}
-"""
+_AWAIT_MASTER = '[/await-name, "{{.MasterAddr}}"]'
+_RESOURCES = "{requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 32Mi}}"
 
 
 def install_addons(cluster: OneNodeCluster) -> None:
@@ -76,7 +62,7 @@ def _training_operator() -> list[Object]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "init-container", "namespace": TRAINING_NAMESPACE},
-        "data": {"init-container.yaml": _INIT_CONTAINER},
+        "data": {"init-container.yaml": init_container(_AWAIT_MASTER, _RESOURCES)},
     }
     mount = {"name": "init-container", "mountPath": "/etc/training-operator", "readOnly": True}
     volume = {"name": "init-container", "configMap": {"name": "init-container"}}

@@ -37,20 +37,33 @@ WEBHOOKS = "validator.training-operator.kubeflow.org"
 """Their configuration: the training-operator starts nothing before it is there."""
 FRESH_SECONDS = 200 * 86400
 """The training-operator wants a certificate that holds for 90 days more; ours holds for a year."""
-# The default one needs DNS, and Pod Security's level `restricted` refuses it.
-INIT_CONTAINER = """
+_AWAIT_MASTER = '[sh, -c, "until getent hosts {{.MasterAddr}}; do sleep 1; done"]'
+_INIT_CONTAINER = """
 - name: init-pytorch
-  image: {{.InitContainerImage}}
-  command: [sh, -c, "until getent hosts {{.MasterAddr}}; do sleep 1; done"]
-  resources: {limits: {cpu: 100m, memory: 20Mi}}
+  image: {{{{.InitContainerImage}}}}
+  command: {command}
+  resources: {resources}
   securityContext:
     allowPrivilegeEscalation: false
-    capabilities: {drop: [ALL]}
+    capabilities: {{drop: [ALL]}}
     readOnlyRootFilesystem: true
     runAsNonRoot: true
     runAsUser: 10001
-    seccompProfile: {type: RuntimeDefault}
+    seccompProfile: {{type: RuntimeDefault}}
 """
+
+
+def init_container(command: str, resources: str) -> str:
+    """Return the template of the init container that the training-operator gives to workers.
+
+    The default one runs as root, which Pod Security `restricted` refuses, and its `nslookup` fails
+    where one of the search suffixes is not known.
+
+    Args:
+        command: YAML; ends when the name of the master, `{{.MasterAddr}}`, resolves.
+        resources: YAML.
+    """
+    return _INIT_CONTAINER.format(command=command, resources=resources)
 
 
 def third_party_crds() -> list[Object]:
@@ -145,7 +158,7 @@ class ThirdParty:
         secret = {"metadata": WEBHOOK_SECRET, "data": _webhook_certificate(self._folder)}
         self._admin.create({"apiVersion": "v1", "kind": "Secret", **secret})
         template = self._folder / "init-container.yaml"
-        template.write_text(INIT_CONTAINER)
+        template.write_text(init_container(_AWAIT_MASTER, "{limits: {cpu: 100m, memory: 20Mi}}"))
         health = f"127.0.0.1:{free_port()}"
         flags = {
             "kubeconfig": self._kubeconfig("training-operator", TRAINING_NAMESPACE),
