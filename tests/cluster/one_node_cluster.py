@@ -11,8 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import yaml
 from background import Background
@@ -32,6 +31,7 @@ from node_clearup import clear_up
 from node_images import PAUSE_IMAGE, ImageArchive, host_folders, small_images
 from node_network import run, set_up_network
 from node_settings import CGROUP, FOLDER, LOCK, NODE, NODE_ADDRESS, POD_NETWORK, SOCKET
+from started import Started
 
 NEEDED = {"ip": "iproute2", "iptables": "iptables", "runc": "runc", "setpriv": "util-linux"}
 """Programs of this machine, and the packages of Debian that have them."""
@@ -77,7 +77,7 @@ SystemdCgroup = false
 """
 
 
-class OneNodeCluster:
+class OneNodeCluster(Started):
     """A context: the node is ready at its start, and nothing is left at its end."""
 
     def __init__(self, *, shows_host: bool) -> None:
@@ -91,20 +91,6 @@ class OneNodeCluster:
         self._lock: IO[str] | None = None
         self._processes: dict[str, Background] = {}
         self.control_plane: ControlPlane
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop it."""
-        self.stop()
 
     def start(self) -> None:
         """Clear up after a killed run, start everything, and return when the node is ready.

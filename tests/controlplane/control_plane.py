@@ -10,8 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import urllib3
 from background import Background
@@ -19,6 +17,7 @@ from certificates import Authority, new_key
 from cluster_api import ApiError, ClusterApi, Object, write_kubeconfig
 from go_programs import ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, built
 from object_server import free_port
+from started import Started
 
 SERVICES = "10.96.0.0/16"
 KUBERNETES_SERVICE = "10.96.0.1"
@@ -29,7 +28,7 @@ ADVERTISED = "198.51.100.1"
 TOKEN_SECONDS = 6 * 3600
 
 
-class ControlPlane:
+class ControlPlane(Started):
     """A context: it starts in a few seconds, and everything is gone at the end."""
 
     def __init__(self, folder: Path | None = None, address: str = LOOPBACK) -> None:
@@ -50,20 +49,6 @@ class ControlPlane:
         self.kubeconfig = write_kubeconfig(self.folder / "admin.kubeconfig", self.admin)
         """The same user's kubeconfig."""
         self._processes: list[Background] = []
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop it."""
-        self.stop()
 
     def start(self) -> None:
         """Start everything, and return when pods can be created in `default`.
