@@ -9,10 +9,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from debian_packages import need_programs
 from go_programs import cache_folder
+from mounts import unmount_below
+from started import Started
 
 SUITE = "bookworm"
 BASE = "localhost/debian:12-slim"
@@ -21,6 +23,8 @@ TOOLS = ("buildah", "debootstrap")
 LEFT_OUT = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man", "var/log")
 BUILD_SECONDS = 1800
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+_STORE = Path("/var/lib/assay-images")
 
 # A read-only root with an empty /tmp, as a restricted pod has it. Arguments: root, command...
 IN_IMAGE = """
@@ -48,6 +52,11 @@ def run(*command: str | Path, **options: Any) -> str:
 def need_tools() -> None:
     """Install buildah and debootstrap where they are missing."""
     need_programs({tool: tool for tool in TOOLS}, "building images (tests/chart/test_images.py)")
+
+
+def _remove_store() -> None:
+    unmount_below(_STORE)
+    shutil.rmtree(_STORE, ignore_errors=True)
 
 
 def debian_base() -> Path:
@@ -103,15 +112,40 @@ class Image:
         return sum({stat.st_ino: stat.st_size for stat in paths}.values())
 
 
-class ImageBuilder:
-    """Builds targets of the Dockerfile; what they share is built once."""
+class ImageBuilder(Started):
+    """Builds targets of the Dockerfile; what they share is built once.
 
-    def __init__(self, project: Path, folder: Path) -> None:
-        """Prepare a store of images of its own in a folder."""
+    Its store of images has one place on the machine: mounts and files of a run that was killed are
+    removed by the next one. A second one waits for the first.
+    """
+
+    def __init__(self, project: Path) -> None:
+        """Say whose Dockerfile it is."""
         self._project = project
-        self._folder = folder
-        storage = ("--root", folder / "images", "--runroot", folder / "run")
+        storage = ("--root", _STORE / "images", "--runroot", _STORE / "run")
         self._buildah = ("buildah", *storage, "--storage-driver", "overlay")
+        self._lock: IO[str] | None = None
+
+    def start(self) -> None:
+        """Begin with no image but the base."""
+        self._lock = _STORE.with_suffix(".lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            _remove_store()
+            _STORE.mkdir()
+            self._import_base()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Delete every image, and what they were mounted with."""
+        _remove_store()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _import_base(self) -> None:
         base = run(*self._buildah, "from", "scratch").strip()
         run(*self._buildah, "add", "--quiet", base, debian_base(), "/")
         run(*self._buildah, "config", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", base)
@@ -138,11 +172,6 @@ class ImageBuilder:
         run(*self._buildah, "bud", *isolated, *chosen, *self._secrets(), self._project)
         return name
 
-    def close(self) -> None:
-        """Delete every image, and what they were mounted with."""
-        run(*self._buildah, "umount", "--all")
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _secrets(self) -> list[str]:
         """What pip is told on this machine: an index, a private authority."""
         pip = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
@@ -155,6 +184,6 @@ class ImageBuilder:
         if authority.is_file():
             lines.append("cert = /run/secrets/ca.crt")
             secrets = ["--secret", f"id=ca,src={authority}"]
-        config = self._folder / "pip.conf"
+        config = _STORE / "pip.conf"
         config.write_text("\n".join(lines) + "\n")
         return [*secrets, "--secret", f"id=pip,src={config}"]

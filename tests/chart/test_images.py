@@ -27,11 +27,10 @@ print(kubernetes.client.V1Job().kind, kubernetes.client.V1Job(kind="Job").kind)
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageBuilder]:
+def builder() -> Iterator[ImageBuilder]:
     need_tools()
-    made = ImageBuilder(ROOT, tmp_path_factory.mktemp("images"))
-    yield made
-    made.close()
+    with ImageBuilder(ROOT) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

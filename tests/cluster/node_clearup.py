@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from go_programs import cache_folder
+from mounts import mounts_below, unmount_below
 from node_network import remove_network, run
 from node_settings import CGROUP, FOLDER, NODE, POD_BRIDGE, STATE
 
@@ -31,7 +32,7 @@ def clear_up() -> None:
         RuntimeError: something does not go away; it says what.
     """
     _kill(list(_processes()))
-    _unmount()
+    unmount_below(FOLDER)
     remove_network()
     _remove_chains()
     _remove_control_groups()
@@ -46,7 +47,7 @@ def leftovers() -> list[str]:
     links = set(os.listdir("/sys/class/net")) & {NODE, POD_BRIDGE}
     return [
         *(f"process {pid}: {_command(pid)[:200]}" for pid in _processes()),
-        *(f"mount {path}" for path in _mounts()),
+        *(f"mount {path}" for path in mounts_below(FOLDER)),
         *(f"network link {name}" for name in sorted(links)),
         *(" ".join(chain) for chain in _chains()),
         *(f"control group {path}" for path in _control_groups()),
@@ -97,18 +98,6 @@ def _kill(pids: list[int]) -> None:
             except ProcessLookupError:
                 continue
         time.sleep(0.1)
-
-
-def _mounts() -> list[str]:
-    """Return mount points below the cluster's folder, the innermost first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split()[4] for line in lines]
-    return sorted((point for point in points if Path(point).is_relative_to(FOLDER)), reverse=True)
-
-
-def _unmount() -> None:
-    for point in _mounts():
-        run("umount", "--lazy", point, check=False)
 
 
 def _chains() -> list[tuple[str, str, str]]:

@@ -32,14 +32,11 @@ def load_built_images(cluster: OneNodeCluster) -> str:
     need_tools()
     folder = FOLDER / "images"
     folder.mkdir()
-    builder = ImageBuilder(PROJECT, folder)
-    try:
+    with ImageBuilder(PROJECT) as builder:
         for target in _TARGETS:
             archive = builder.export(target, _name(target, BUILT_TAG), folder / f"{target}.tar")
             cluster.load_archive(archive)
             archive.unlink()
-    finally:
-        builder.close()
     return BUILT_TAG
 
 
