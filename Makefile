@@ -6,7 +6,7 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock generate lint check programs test demo clean cluster cluster-down e2e
+.PHONY: help setup lock generate lint check programs test demo clean cluster cluster-down e2e faults
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
@@ -56,8 +56,10 @@ $(STAMP):
 	    "make setup PYTHON=python3.12" >&2
 	  exit 1
 	}
+	# Its own Python, where .venv is what a shell has activated: .venv goes first.
+	python=$$($(PYTHON) -c 'import sys; print(sys._base_executable)')
 	rm -rf .venv
-	$(PYTHON) -m venv .venv || {
+	"$$python" -m venv .venv || {
 	  echo "$(PYTHON) can't make virtual environments: install its venv module" \
 	    "(Debian: python3-venv), or name another: make setup PYTHON=python3.12" >&2
 	  exit 1
@@ -110,7 +112,7 @@ check: lint ## The above, and layout, constraints, manifests, documents: under t
 programs: setup ## Build what tests run against and no package brings (Go): once, into a cache.
 	@.venv/bin/python tests/servers/go_programs.py
 
-test: lint programs ## Everything that check does, and every test but those of faults in pods (make e2e).
+test: lint programs ## Everything that check does, and every test but those of faults in pods (make faults).
 	@echo "test: every test, against the real components"
 	.venv/bin/python -m pytest --durations=15
 
@@ -122,9 +124,13 @@ cluster: programs ## A one-node Kubernetes with Assay on this machine, to play w
 cluster-down: setup ## End it, and remove all that it has left.
 	@.venv/bin/python tests/cluster/cluster_command.py down
 
-e2e: programs ## The whole recipe and every fault in real pods, on such a cluster. As root.
-	@echo "e2e: one node, the chart, the recipe with all its steps, faults"
-	ASSAY_E2E=whole .venv/bin/python -m pytest tests/cluster --durations=0
+e2e: programs ## The recipe with all its steps in real pods, on such a cluster. As root.
+	@echo "e2e: one node, the chart, the recipe with all its steps"
+	ASSAY_E2E=whole .venv/bin/python -m pytest tests/cluster/test_recipe_in_pods.py --durations=0
+
+faults: programs ## Every fault in real pods, on such a cluster: half an hour. As root.
+	@echo "faults: one node, the chart, what may happen to a stage that runs"
+	.venv/bin/python -m pytest tests/cluster -m faults --durations=0
 
 # ------------------------------------------------------------------------------------ demo
 
