@@ -100,6 +100,22 @@ class User:
         found: Object = self.api.wait(what, reached, seconds, self.shown, _PAUSE_SECONDS)
         return found
 
+    def wait_for_end(self, stage: str, attempts: int, failure: str | None = None) -> list[Object]:
+        """Wait for a stage's success, and return the records of the attempts that failed.
+
+        Args:
+            stage: its name.
+            attempts: how many it must have needed.
+            failure: what all but the last must have failed of.
+        """
+        self.wait_for("TrainingStage", stage, seconds=2 * _PATIENCE_SECONDS)
+        status = self.status("TrainingStage", stage)
+        failed = [record for record in status["attempts"] if record.get("failure")]
+        assert status["attempt"] == attempts, self.explain(f"tstage/{stage}")
+        assert [record["failure"] for record in failed] == [failure] * (attempts - 1), failed
+        assert status["step"] == status["totalSteps"] == status["checkpoint"]
+        return failed
+
     def wait_until(
         self, what: str, condition: Callable[[], Any], seconds: float = _PATIENCE_SECONDS
     ) -> Any:

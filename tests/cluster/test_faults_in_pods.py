@@ -12,51 +12,52 @@ from small_course import sft
 
 pytestmark = pytest.mark.faults
 
-FIRST_CHECKPOINT = 5
+STEPS, FIRST_CHECKPOINT = 40, 5
+UNDISTURBED = "undisturbed"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undisturbed(user: User) -> None:
+    """A stage that nothing befalls."""
+    user.apply(sft(UNDISTURBED, STEPS))
+    user.wait_for("TrainingStage", UNDISTURBED)
 
 
 @pytest.fixture
 def running(user: User, request: pytest.FixtureRequest) -> Iterator[str]:
     """A stage of supervised learning that has its first checkpoint; it goes at the end."""
     name = request.node.name.removeprefix("test_").replace("_", "-")[:30].strip("-")
-    user.apply(sft(name, steps=40, every=FIRST_CHECKPOINT))
+    user.apply(sft(name, STEPS, every=FIRST_CHECKPOINT))
     user.wait_for_checkpoint(name, FIRST_CHECKPOINT)
     yield name
     user.kubectl("delete", "tstage", name, "--wait=false")
 
 
 def ended_well(user: User, stage: str, attempts: int, failure: str | None = None) -> list[Object]:
-    """Wait for a stage's success, and return the record of its failed attempts."""
-    user.wait_for("TrainingStage", stage)
-    status = user.status("TrainingStage", stage)
-    assert status["attempt"] == attempts, user.shown()
-    assert status["step"] == status["totalSteps"]
-    failed = [a for a in status["attempts"] if a.get("failure")]
-    assert [a["failure"] for a in failed] == [failure] * (attempts - 1), failed
-    # What the later attempt began with is what was saved: no step is missing or done from nothing.
-    steps = [key for key in user.store().list(f"stages/{stage}/metrics") if key.endswith(".json")]
-    assert len(steps) >= status["totalSteps"]
+    """Wait for its success with the weights of a stage that nothing befell: no step is missing."""
+    failed = user.wait_for_end(stage, attempts, failure)
+    assert all(record["step"] >= FIRST_CHECKPOINT for record in failed), failed
+    assert user.digest(stage) == user.digest(UNDISTURBED)
     return failed
 
 
 def test_a_deleted_learner_pod_costs_an_attempt(user: User, running: str) -> None:
     user.delete_pod(user.running_pod(running, "learner"))
-    failed = ended_well(user, running, attempts=2, failure="infrastructure")
-    assert failed[0]["step"] >= FIRST_CHECKPOINT
+    ended_well(user, running, attempts=2, failure="infrastructure")
 
 
 def test_a_killed_learner_process_costs_an_attempt(user: User, running: str) -> None:
     pod = user.running_pod(running, "learner")
     learners = processes_of(pod, "-m assay_trainer.cli.main train")
     kill([pid for pid in learners if "torch.distributed.run" not in command_of(pid)])
-    failed = ended_well(user, running, attempts=2, failure="infrastructure")
-    assert "exit code -9" in failed[0]["message"]
+    (failed,) = ended_well(user, running, attempts=2, failure="infrastructure")
+    assert "exit code -9" in failed["message"]
 
 
 def test_a_learner_that_runs_out_of_memory_is_tried_again(user: User, running: str) -> None:
     exhaust_memory(user.running_pod(running, "learner"))
-    failed = ended_well(user, running, attempts=2, failure="infrastructure")
-    assert "ran out of memory" in failed[0]["message"]
+    (failed,) = ended_well(user, running, attempts=2, failure="infrastructure")
+    assert "ran out of memory" in failed["message"]
 
 
 def test_a_restarted_kubelet_disturbs_nothing(user: User, running: str) -> None:

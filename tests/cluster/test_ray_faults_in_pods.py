@@ -14,6 +14,7 @@ from small_course import BASE, documents, rl
 
 pytestmark = pytest.mark.faults
 
+STEPS = 40
 JUDGE = "critic"
 ANGRY_REQUESTS = 12
 """Requests that a judge refuses: more than one request is repeated."""
@@ -43,39 +44,41 @@ spec:
 """
 
 
-def ended(user: User, stage: str, attempts: int) -> Object:
-    """Wait for success after so many attempts, and return the status."""
-    user.wait_for("TrainingStage", stage, seconds=600)
-    status = user.status("TrainingStage", stage)
-    assert status["attempt"] == attempts, user.explain(f"tstage/{stage}")
-    assert status["step"] == status["totalSteps"] == status["checkpoint"]
-    return status
+@pytest.fixture(scope="module")
+def undisturbed(user: User) -> str:
+    """The digest of the model of a stage that nothing befalls."""
+    user.apply(rl("undisturbed-rl", STEPS))
+    user.wait_for("TrainingStage", "undisturbed-rl", seconds=600)
+    return user.digest("undisturbed-rl")
 
 
-def test_a_suspended_stage_of_rl_goes_on_at_the_same_step(user: User) -> None:
-    user.apply(rl("never-rests", steps=40))
-    user.wait_for("TrainingStage", "never-rests", seconds=600)
-    user.apply(rl("rests-in-rl", steps=40, every=50))
+def test_a_suspended_stage_of_rl_goes_on_at_the_same_step(user: User, undisturbed: str) -> None:
+    user.apply(rl("rests-in-rl", STEPS, every=50))
     user.suspend("rests-in-rl", at_step=1)
     user.resume("rests-in-rl")
-    assert user.digest("rests-in-rl") == user.digest("never-rests")
+    assert user.digest("rests-in-rl") == undisturbed
 
 
-def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(user: User) -> None:
-    user.apply(rl("loses-head", steps=40))
+def test_a_deleted_ray_head_costs_an_attempt_and_no_saved_step(
+    user: User, undisturbed: str
+) -> None:
+    user.apply(rl("loses-head", STEPS))
     user.wait_for_checkpoint("loses-head", 1)
     # At once: in the two minutes of grace that it has otherwise, the stage would end.
     user.delete_pod(user.running_pod("loses-head", "head"), grace_seconds=0)
-    status = ended(user, "loses-head", attempts=2)
-    assert [a["failure"] for a in status["attempts"]] == ["infrastructure"]
-    assert status["attempts"][0]["step"] >= 1
+    (failed,) = user.wait_for_end("loses-head", attempts=2, failure="infrastructure")
+    assert failed["step"] >= 1
+    assert user.digest("loses-head") == undisturbed
 
 
-def test_a_killed_rollout_engine_is_replaced_within_the_attempt(user: User) -> None:
-    user.apply(rl("loses-engine", steps=30))
+def test_a_killed_rollout_engine_is_replaced_within_the_attempt(
+    user: User, undisturbed: str
+) -> None:
+    user.apply(rl("loses-engine", STEPS))
     user.wait_for_checkpoint("loses-engine", 1)
     kill(processes_of(user.running_pod("loses-engine", "rollout"), "ray::_Engine"))
-    ended(user, "loses-engine", attempts=1)
+    user.wait_for_end("loses-engine", attempts=1)
+    assert user.digest("loses-engine") == undisturbed
 
 
 def test_a_deleted_judge_is_waited_for(user: User) -> None:
@@ -83,7 +86,7 @@ def test_a_deleted_judge_is_waited_for(user: User) -> None:
     user.wait_for_checkpoint("loses-judge", 1, seconds=400)
     selector = f"assay.dev/kind=RewardModel,assay.dev/name={JUDGE}"
     user.delete_pod(only_running(user.pods(selector)), grace_seconds=0)
-    ended(user, "loses-judge", attempts=1)
+    user.wait_for_end("loses-judge", attempts=1)
 
 
 @pytest.fixture
@@ -159,7 +162,7 @@ def test_a_judge_that_answers_500_for_a_while_costs_no_attempt(
 ) -> None:
     stage = rl("angry-judge", steps=2, judge="elsewhere")
     user.apply(documents(judge_elsewhere("elsewhere", angry_judge), stage))
-    ended(user, "angry-judge", attempts=1)
+    user.wait_for_end("angry-judge", attempts=1)
 
 
 def test_an_operator_that_is_deleted_again_and_again_starts_no_second_attempt(
