@@ -94,7 +94,7 @@ def ours(pipe: Connection, model: Path, dataset: str) -> None:
     from assay_trainer.rollout.sampler import SampleRequest, SamplingPlan
     from assay_trainer.rollout.vllm_engine import VllmSampler
 
-    sampler = VllmSampler(engine_config(model))
+    sampler = VllmSampler(model, engine_config())
     plan = SamplingPlan(_GROUP_SIZE, _MAX_TOKENS, 1.0)
     text, clips = prompts(model, dataset)
     for seed in iter(pipe.recv, None):
@@ -113,7 +113,7 @@ def raw(pipe: Connection, model: Path, dataset: str) -> None:
     from assay_trainer.models.inputs import visual_token_ids
     from assay_trainer.rollout.vllm_engine import BANNED_BIAS, engine_arguments, video
 
-    config = engine_config(model)
+    config = engine_config()
     llm = LLM(str(model), **engine_arguments(config))
     bias = dict.fromkeys(visual_token_ids(AutoProcessor.from_pretrained(model)), BANNED_BIAS)
     text, clips = prompts(model, dataset)
@@ -136,11 +136,11 @@ def raw(pipe: Connection, model: Path, dataset: str) -> None:
         pipe.send((took, [[tuple(c.token_ids) for c in output.outputs] for output in outputs]))
 
 
-def engine_config(model: Path) -> Any:
+def engine_config() -> Any:
     """Return the same engine configuration for both."""
     from assay_trainer.rollout.engine_config import EngineConfig
 
-    return EngineConfig(model, "Float32", _MAX_MODEL_LENGTH, 256, memory_fraction=0.1)
+    return EngineConfig("Float32", _MAX_MODEL_LENGTH, 256, memory_fraction=0.1)
 
 
 def prompts(model: Path, dataset: str) -> tuple[str, list[Any]]:

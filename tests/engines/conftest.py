@@ -262,7 +262,6 @@ def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[...
 
     def start(*, num_engines: int = 1, lora: Lora | None = None) -> RolloutPool:
         engine = EngineConfig(
-            model=scratch_model,
             precision="Float32",
             max_model_length_tokens=256,
             max_sequences=64,
@@ -272,7 +271,7 @@ def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[...
         pool = RolloutPool(
             PoolConfig(
                 engine=engine,
-                model=str(engine.model),
+                model=str(scratch_model),
                 dataset=str(dataset),
                 num_engines=num_engines,
                 threads_per_engine=1,

@@ -76,7 +76,7 @@ class Detector:
 
             self._sampler, self._longest = None, needed
             self._sampler = VllmSampler(
-                EngineConfig(self._folder, self._precision, needed, _MAX_SEQUENCES)
+                self._folder, EngineConfig(self._precision, needed, _MAX_SEQUENCES)
             )
         return self._sampler
 

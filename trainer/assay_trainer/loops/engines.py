@@ -37,7 +37,6 @@ def start_pool(
     num_gpus = ray.cluster_resources().get("GPU", 0)
     prompt_tokens = _longest_prompt(folder, job)
     engine = EngineConfig(
-        model=folder,
         precision=spec.placement.precision,
         max_model_length_tokens=prompt_tokens + max_completion_tokens,
         max_sequences=_MAX_SEQUENCES,

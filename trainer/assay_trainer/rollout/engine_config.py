@@ -1,16 +1,14 @@
 """How an engine is set up; apart from the engine, so that asking for one does not load it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from assay_api.stage import Lora
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What the engine needs to know before it loads the model."""
+    """What the engine needs to know besides the model, before it loads it."""
 
-    model: Path
     precision: str
     max_model_length_tokens: int
     max_sequences: int

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -49,9 +49,8 @@ class PoolConfig:
     """What the engines of a pool have in common."""
 
     engine: EngineConfig
-    """Its model is a folder here; engines on other machines fetch their own from `model`."""
     model: str
-    """URL of the model."""
+    """URL of the model; each engine fetches its own copy."""
     dataset: str
     """URL of the dataset."""
     num_engines: int
@@ -84,7 +83,7 @@ class _Engine:
         torch.set_num_threads(config.threads_per_engine)
         self._dataset = ClipDataset.open(open_store(config.dataset))
         self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
-        self._sampler = VllmSampler(replace(config.engine, model=model_folder(config.model)))
+        self._sampler = VllmSampler(model_folder(config.model), config.engine)
         _LOG.info("is ready after %.1f s", time.perf_counter() - started)
         if weights is not None:
             self.load(weights, policy_version)

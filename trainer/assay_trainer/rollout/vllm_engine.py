@@ -48,14 +48,14 @@ BANNED_BIAS = -100.0
 class VllmSampler:
     """Draws completions with vLLM under weights that can be replaced."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        """Load the model; the adapters, if any, come with the first `load`."""
-        processor = AutoProcessor.from_pretrained(config.model)
+    def __init__(self, model: Path, config: EngineConfig) -> None:
+        """Load the model of a folder; the adapters, if any, come with the first `load`."""
+        processor = AutoProcessor.from_pretrained(model)
         self._bias = dict.fromkeys(visual_token_ids(processor), BANNED_BIAS)
         self._version = 0
         self._lora = config.lora
         self._adapter: LoRARequest | None = None
-        self._llm = LLM(str(config.model), **engine_arguments(config))
+        self._llm = LLM(str(model), **engine_arguments(config))
 
     def sample(
         self, requests: Sequence[SampleRequest], plan: SamplingPlan
