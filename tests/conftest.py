@@ -1,3 +1,4 @@
+import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,24 @@ from fake_kubelet import FakeKubelet
 from go_programs import KUBECTL, built
 from third_party import ThirdParty
 
+from assay_api.log_lines import LOGGERS, JsonLines, TextLines
+
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 KUBECTL_SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def logs_of_a_new_process() -> Iterator[None]:
+    """Commands that run in this process set up its log; the next test begins without that."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for handler in list(root.handlers):
+        if isinstance(handler.formatter, JsonLines | TextLines):
+            root.removeHandler(handler)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,9 @@ FORMATS: tuple[LogFormat, ...] = ("json", "text")
 FORMAT_VARIABLE = "ASSAY_LOG_FORMAT"
 """Environment variable with the format, for programs that are not told by an option."""
 
+LOGGERS = ("assay_api", "assay_operator", "assay_data", "assay_trainer")
+"""Ours. What others have to tell is no news, unless it is a warning."""
+
 _FIELDS = ("resource", "namespace", "reason")
 """What an event may be about, as attributes of its record."""
 _NUMBERS = "numbers"
@@ -101,6 +104,5 @@ def set_up_logs(
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(context) if form == "json" else TextLines(who))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # What others have to tell is no news, unless it is a warning.
-    for name in ("assay_api", "assay_operator", "assay_data", "assay_trainer"):
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
