@@ -14,6 +14,10 @@ POD_BRIDGE = "assay-pods"
 POD_NETWORK = "10.244.0.0/24"
 CGROUP = "assay-cluster"
 """Control group of all pods, in each hierarchy."""
+MEMORY_LIMITS = ("memory.limit_in_bytes", "memory.max")
+"""File of a control group with its limit, of version 1 and of version 2."""
+PODS_BYTES = 11 * 2**30
+"""Memory that all pods together may use, whatever the machine has: a node of 12 GiB."""
 SOCKET = FOLDER / "containerd/containerd.sock"
 """Where containerd answers."""
 STATE = FOLDER / "machine.json"

@@ -30,7 +30,17 @@ from go_programs import (
 from node_clearup import clear_up
 from node_images import PAUSE_IMAGE, ImageArchive, host_folders, small_images
 from node_network import run, set_up_network
-from node_settings import CGROUP, FOLDER, LOCK, NODE, NODE_ADDRESS, POD_NETWORK, SOCKET
+from node_settings import (
+    CGROUP,
+    FOLDER,
+    LOCK,
+    MEMORY_LIMITS,
+    NODE,
+    NODE_ADDRESS,
+    POD_NETWORK,
+    PODS_BYTES,
+    SOCKET,
+)
 from started import Started
 
 NEEDED = {"ip": "iproute2", "iptables": "iptables", "runc": "runc", "setpriv": "util-linux"}
@@ -194,6 +204,9 @@ class OneNodeCluster(Started):
     def _start_kubelet(self) -> None:
         for hierarchy in _hierarchies():
             (hierarchy / CGROUP).mkdir(exist_ok=True)
+            for file in MEMORY_LIMITS:
+                if (limit := hierarchy / CGROUP / file).exists():
+                    limit.write_text(str(PODS_BYTES))
         authority = self.control_plane.authority
         certificate, key = authority.issue("kubelet", NODE, hosts=[NODE_ADDRESS, NODE])
         config = FOLDER / "kubelet.yaml"
