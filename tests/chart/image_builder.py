@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -159,10 +160,19 @@ class ImageBuilder(Started):
         root = run(*self._buildah, "mount", container).strip()
         return Image(json.loads(told)["OCIv1"]["config"], Path(root))
 
-    def export(self, target: str, name: str, archive: Path) -> Path:
-        """Build a target, and write it as `docker save` does, under another name."""
-        run(*self._buildah, "push", self._built(target), f"docker-archive:{archive}:{name}")
-        return archive
+    def send(self, target: str, name: str, receiver: Sequence[str | Path]) -> None:
+        """Build a target, and give it to a command's standard input, as `docker save` writes it.
+
+        Args:
+            target: of the Dockerfile.
+            name: the image's name for the receiver.
+            receiver: the command; no archive of many gigabytes lies on the disk in between.
+        """
+        push = [*self._buildah, "push", "--quiet", self._built(target)]
+        archive = f"docker-archive:/dev/stdout:{name}"
+        with subprocess.Popen([*map(str, push), archive], stdout=subprocess.PIPE) as sending:
+            run(*receiver, stdin=sending.stdout)
+        assert sending.returncode == 0, f"{name}: buildah push: exit {sending.returncode}"
 
     def _built(self, target: str) -> str:
         name = f"localhost/assay-{target}"

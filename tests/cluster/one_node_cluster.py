@@ -151,16 +151,12 @@ class OneNodeCluster(Started):
         """Bring images to the node."""
         for number, image in enumerate(images):
             archive = image.write(FOLDER / f"image-{number}.tar")
-            self.load_archive(archive)
+            run(*self.import_command(archive))
             archive.unlink()
 
-    def load_archive(self, archive: Path) -> None:
-        """Bring the images of an archive, as `docker save` writes it, to the node."""
-        self.ctr("images", "import", "--local", archive)
-
-    def ctr(self, *arguments: str | Path) -> str:
-        """Ask containerd about Kubernetes' containers, images or tasks."""
-        return run(built(CTR), "--address", SOCKET, "--namespace", "k8s.io", *arguments)
+    def import_command(self, archive: str | Path) -> list[str | Path]:
+        """Return the command that brings the images of an archive of `docker save` to the node."""
+        return _ctr("images", "import", "--local", archive)
 
     def restart_kubelet(self) -> None:
         """Kill the kubelet and start it again; its pods go on."""
@@ -197,7 +193,7 @@ class OneNodeCluster(Started):
 
     def _containerd_answers(self) -> bool:
         try:
-            return bool(self.ctr("version"))
+            return bool(run(*_ctr("version")))
         except RuntimeError:
             return False
 
@@ -249,6 +245,11 @@ class OneNodeCluster(Started):
         self._processes[name] = process
         process.start()
         return process
+
+
+def _ctr(*arguments: str | Path) -> list[str | Path]:
+    """Return the command that asks containerd about Kubernetes' images."""
+    return [built(CTR), "--address", SOCKET, "--namespace", "k8s.io", *arguments]
 
 
 def _container_spec(folders: Mapping[Path, str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from image_builder import ImageBuilder, need_tools
 from node_images import CHECKOUT, ENVIRONMENT, PROJECT, REGISTRY, ImageArchive
-from node_settings import FOLDER
 from one_node_cluster import OneNodeCluster
 
 _COMMANDS = {"assay": "assay_trainer.cli.main", "ray": "ray.scripts.scripts"}
@@ -30,13 +29,9 @@ def load_built_images(cluster: OneNodeCluster) -> str:
     A quarter of an hour, and 25 GB of disk: the trainer's packages are many.
     """
     need_tools()
-    folder = FOLDER / "images"
-    folder.mkdir()
     with ImageBuilder(PROJECT) as builder:
         for target in _TARGETS:
-            archive = builder.export(target, _name(target, BUILT_TAG), folder / f"{target}.tar")
-            cluster.load_archive(archive)
-            archive.unlink()
+            builder.send(target, _name(target, BUILT_TAG), cluster.import_command("-"))
     return BUILT_TAG
 
 

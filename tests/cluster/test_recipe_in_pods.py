@@ -2,8 +2,10 @@
 
 import threading
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +105,10 @@ def _look_at_the_middle(run: Run, folder: Path) -> None:
     before = {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")}
     run.middle = {
         "table": user.kubectl("get", "tstage", "foundation"),
-        "metrics": {p["metadata"]["name"]: _metrics(p) for p in user.pods() if _runs(p)},
+        "metrics": {p["metadata"]["name"]: _metrics(user, p) for p in user.pods() if _runs(p)},
         "explained": user.explain("tstage/foundation"),
         "report": user.report(folder / "middle.html"),
-        "operator_metrics": _metrics(_operator(user)),
+        "operator_metrics": _metrics(user, _operator(user)),
         "log": user.kubectl("logs", user.pods_of("foundation", "submitter")[0]["metadata"]["name"]),
     }
     upgraded = {**VALUES, "operator": {"podLabels": {"upgraded": "yes"}}}
@@ -134,15 +136,25 @@ def _runs(pod: Object) -> bool:
     return bool(pod["status"].get("phase") == "Running")
 
 
-def _metrics(pod: Object) -> str:
+def _metrics(user: User, pod: Object) -> str:
     """Return what a pod's port called `metrics` or `http` answers; nothing: it has none."""
     for container in pod["spec"]["containers"]:
         for port in container.get("ports", ()):
             if port.get("name") in ("metrics", "http"):
                 url = f"http://{pod['status']['podIP']}:{port['containerPort']}/metrics"
-                with urllib.request.urlopen(url, timeout=30) as answer:
-                    return str(answer.read().decode())
+                return str(user.wait_until(f"answer of {url}", partial(_answer, url), seconds=60))
     return ""
+
+
+def _answer(url: str) -> str | None:
+    """Return what a URL answers; nothing: a pod that has just begun does not listen yet."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return str(answer.read().decode())
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ConnectionRefusedError):
+            return None
+        raise
 
 
 def test_every_stage_succeeds_and_its_model_is_recorded(run: Run) -> None:

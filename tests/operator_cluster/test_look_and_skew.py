@@ -20,8 +20,9 @@ from assay_operator.cluster.api import ApiError, Gone, Refused
 from assay_operator.cluster.health import ALIVE_SECONDS, Heartbeat, serve_health
 from assay_operator.cluster.kinds import RESOURCES, Kind
 from assay_operator.cluster.look import Parser, look, slim
-from assay_operator.cluster.seen import attempt_of, epoch_seconds, owner_of
+from assay_operator.cluster.seen import attempt_of, owner_of
 from assay_operator.cluster.skew import SCHEMA_ANNOTATION, skew
+from assay_operator.timestamps import epoch_seconds
 
 
 def test_a_version_is_parsed_once() -> None:

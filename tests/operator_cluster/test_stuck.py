@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from made_objects import child, conditions, pod, waiting
+from made_objects import CREATED_SECONDS, child, conditions, pod, times, waiting
 
 from assay_operator.children.owner import Manifest
 from assay_operator.conditions import Reason, State, Verdict
@@ -39,7 +39,7 @@ def scheduled(reason: str, status: str = "False") -> dict[str, Any]:
 )
 def test_a_pod_tells_what_holds_it_up(status: dict[str, Any], reason: Reason | None) -> None:
     pods = [pod("first"), pod("held", "Pending", **status)]
-    found = stuck_because(child(), pods, 3600.0)
+    found = stuck_because(child(), pods, CREATED_SECONDS + 3600)
     if reason is None:
         assert found is None
     else:
@@ -52,7 +52,7 @@ def test_a_pod_without_a_node_says_what_it_asks_for() -> None:
     found = pod("p", "Pending", **scheduled("Unschedulable"))
     requests = {"cpu": "64", "memory": "512Gi"}
     found["spec"] = {"containers": [{"name": "c", "resources": {"requests": requests}}]}
-    told = stuck_because(child(), [found], 0.0)
+    told = stuck_because(child(), [found], CREATED_SECONDS)
     assert told is not None
     assert told.message == "pod p asks for cpu 64, memory 512Gi: 0/3 nodes are available"
 
@@ -62,7 +62,9 @@ def test_a_pod_that_cannot_mount_names_what_it_needs() -> None:
         {"type": "PodScheduled", "status": "True"},
         {"type": "PodReadyToStartContainers", "status": "False"},
     ]
-    waits = pod("p", "Pending", conditions=states)
+    # The submitter of a RayJob comes minutes after the RayJob: its own time counts.
+    started_seconds = CREATED_SECONDS + 300
+    waits = pod("p", "Pending", startTime=times(300), conditions=states)
     waits["spec"] = {
         "volumes": [
             {"name": "credentials", "secret": {"secretName": "assay-store"}},
@@ -70,17 +72,17 @@ def test_a_pod_that_cannot_mount_names_what_it_needs() -> None:
             {"name": "tmp", "emptyDir": {}},
         ]
     }
-    assert stuck_because(child(), [waits], 30.0) is None
-    found = stuck_because(child(), [waits], 61.0)
+    assert stuck_because(child(), [waits], started_seconds + 60) is None
+    found = stuck_because(child(), [waits], started_seconds + 61)
     assert found is not None and found.reason is Reason.CONTAINER_CONFIG
     assert "Secret assay-store, ConfigMap first-a1-1234;" in found.message
     states[1]["status"] = "True"
-    assert stuck_because(child(), [waits], 61.0) is None
+    assert stuck_because(child(), [waits], started_seconds + 61) is None
 
 
 def test_an_init_container_holds_up_as_well() -> None:
     status = {"initContainerStatuses": waiting("ErrImagePull", "no such tag")["containerStatuses"]}
-    assert stuck_because(child(), [pod("p", "Pending", **status)], 0.0) == Verdict(
+    assert stuck_because(child(), [pod("p", "Pending", **status)], CREATED_SECONDS) == Verdict(
         State.BLOCKED, Reason.IMAGE_PULL, "pod p, image trainer:1: no such tag"
     )
 
@@ -96,13 +98,13 @@ def test_an_init_container_holds_up_as_well() -> None:
     ],
 )
 def test_a_suspended_job_waits_for_its_queue(manifest: Manifest, reason: Reason | None) -> None:
-    found = stuck_because(manifest, (), 10.0)
+    found = stuck_because(manifest, (), CREATED_SECONDS + 10)
     assert (found.reason if found else None) is reason
 
 
 @pytest.mark.parametrize(("age", "stuck"), [(0.0, False), (30.0, False), (31.0, True)])
 def test_a_child_without_pods_is_not_served(age: float, stuck: bool) -> None:
-    found = stuck_because(child("RayJob"), (), age)
+    found = stuck_because(child("RayJob"), (), CREATED_SECONDS + age)
     assert (found is not None and found.reason is Reason.NO_PODS) is stuck
     assert not stuck or "`kubectl describe rayjob alone-a1`" in str(found)
 
@@ -117,6 +119,6 @@ def test_a_step_that_stands_for_half_an_hour_may_hang(still: float, stuck: bool)
 
 
 def test_a_long_message_is_cut() -> None:
-    found = stuck_because(child(), [pod(**waiting("ErrImagePull", "x" * 5000))], 0.0)
+    found = stuck_because(child(), [pod(**waiting("ErrImagePull", "x" * 5000))], CREATED_SECONDS)
     assert found is not None
     assert len(found.message) == 600

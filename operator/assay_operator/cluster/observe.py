@@ -9,7 +9,7 @@ from assay_api import Completion
 from assay_api.layout import ResourceId
 from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import judge_url
-from assay_operator.cluster.seen import Child, Seen, epoch_seconds, is_server
+from assay_operator.cluster.seen import Child, Seen, is_server
 from assay_operator.conditions import Reason, Verdict
 from assay_operator.decision import Role
 from assay_operator.observed import Attempt, FailureClass, Finished, Observed
@@ -17,6 +17,7 @@ from assay_operator.policies.evidence import Evidence, evidence_of, is_at_work
 from assay_operator.policies.stuck import no_progress, stuck_because
 from assay_operator.policies.suspension import STOPPED, STOPPED_TOO_LATE, how_it_stopped
 from assay_operator.policies.watching import watched_id
+from assay_operator.timestamps import epoch_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def _exit_code(evidence: Evidence) -> int | None:
 
 
 def _stuck(child: Child, told: Told, id_: ResourceId, now_seconds: float) -> Verdict | None:
-    held = stuck_because(child.manifest, child.pods, now_seconds - child.created_seconds)
+    held = stuck_because(child.manifest, child.pods, now_seconds)
     starts = [(pod.get("status") or {}).get("startTime") for pod in child.pods]
     if held or child.role != Role.TRAIN.value or not any(starts):
         return held
@@ -221,8 +222,7 @@ def _served(seen: Seen, id_: ResourceId, now_seconds: float) -> tuple[Attempt, .
     ready = int((child.manifest.get("status") or {}).get("availableReplicas") or 0) > 0
     stuck = None
     if not ready:
-        age = now_seconds - child.created_seconds
-        stuck = stuck_because(child.manifest, child.pods, age)
+        stuck = stuck_because(child.manifest, child.pods, now_seconds)
     url = judge_url(id_.name, seen.namespace)
     attempt = Attempt(1, child.created_seconds, url=url if ready else None, stuck=stuck)
     return (attempt,)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from assay_api.layout import ResourceId
@@ -16,6 +15,7 @@ from assay_operator.children.owner import (
     Owner,
 )
 from assay_operator.decision import Role
+from assay_operator.timestamps import epoch_seconds
 
 _TERMINAL = {"Succeeded", "Failed"}
 
@@ -157,16 +157,6 @@ def by_owner(objects: Iterable[Manifest]) -> dict[ResourceId, tuple[Manifest, ..
         if owner is not None:
             found.setdefault(owner, []).append(manifest)
     return {owner: tuple(manifests) for owner, manifests in found.items()}
-
-
-def epoch_seconds(timestamp: str) -> float:
-    """Return an RFC 3339 time as seconds since the epoch.
-
-    Example:
-        >>> epoch_seconds("1970-01-01T00:01:00Z")
-        60.0
-    """
-    return datetime.fromisoformat(timestamp).timestamp()
 
 
 def is_server(child: Child) -> bool:

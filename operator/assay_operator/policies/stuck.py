@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay_operator.conditions import Reason, State, Verdict
+from assay_operator.timestamps import epoch_seconds
 
 Manifest = Mapping[str, Any]
 
 NO_PODS_SECONDS = 30.0
 """A child without pods after this long is not being served."""
 NO_VOLUMES_SECONDS = 60.0
-"""A pod that has a node and cannot begin to start, so long after its child was made."""
+"""A pod that cannot begin to start, so long after its node took it."""
 NO_PROGRESS_SECONDS = 1800.0
 """A running stage whose step stands for this long may hang."""
 _WAITING = {
@@ -27,26 +28,25 @@ _MESSAGE_CHARACTERS = 600
 
 
 def stuck_because(
-    child: Mapping[str, Any], pods: Sequence[Manifest], age_seconds: float
+    child: Mapping[str, Any], pods: Sequence[Manifest], now_seconds: float
 ) -> Verdict | None:
     """Return why a live child's pods don't run; None when nothing holds them up.
 
     Args:
         child: the workload's object.
         pods: its pods.
-        age_seconds: since the child was created.
+        now_seconds: since the epoch.
     """
     if _is_queued(child):
         return _blocked(Reason.QUEUED, "waits to be admitted by its queue")
     for pod in pods:
-        held = _held_up(pod)
-        if held is None and age_seconds > NO_VOLUMES_SECONDS:
-            held = _without_volumes(pod)
+        held = _held_up(pod) or _without_volumes(pod, now_seconds)
         if held:
             return held
     refused = _refused_pods(child)
     if refused:
         return refused
+    age_seconds = now_seconds - epoch_seconds(child["metadata"]["creationTimestamp"])
     if not pods and age_seconds > NO_PODS_SECONDS:
         kind, name = child["kind"], child["metadata"]["name"]
         return _blocked(
@@ -111,12 +111,16 @@ def _asks_for(pod: Manifest) -> str:
     return f" asks for {', '.join(asked)}" if asked else ""
 
 
-def _without_volumes(pod: Manifest) -> Verdict | None:
+def _without_volumes(pod: Manifest, now_seconds: float) -> Verdict | None:
     """Return that a pod waits for what it mounts: only an event says so, which nobody may list."""
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
     states = {c["type"]: c["status"] for c in status.get("conditions") or []}
-    waits = status.get("phase") == "Pending" and states.get("PodScheduled") == "True"
-    if not waits or states.get("PodReadyToStartContainers") != "False":
+    started_at = status.get("startTime")
+    if status.get("phase") != "Pending" or not started_at:
+        return None
+    if states.get("PodReadyToStartContainers") != "False":
+        return None
+    if now_seconds - epoch_seconds(started_at) <= NO_VOLUMES_SECONDS:
         return None
     volumes = (pod.get("spec") or {}).get("volumes") or []
     wanted = [f"Secret {v['secret']['secretName']}" for v in volumes if "secret" in v]
