@@ -154,7 +154,7 @@ class ImageBuilder(Started):
 
     def build(self, target: str) -> Image:
         """Build a target, and show its files."""
-        name = self._built(target)
+        name = self._built(target, "--layers")
         told = run(*self._buildah, "inspect", "--type", "image", name)
         container = run(*self._buildah, "from", "--pull-never", name).strip()
         root = run(*self._buildah, "mount", container).strip()
@@ -163,10 +163,12 @@ class ImageBuilder(Started):
     def send(self, target: str, name: str, receiver: Sequence[str | Path]) -> None:
         """Build a target, and give it to a command's standard input, as `docker save` writes it.
 
+        Neither a layer of the build nor an archive of many gigabytes lies on the disk beside it.
+
         Args:
             target: of the Dockerfile.
             name: the image's name for the receiver.
-            receiver: the command; no archive of many gigabytes lies on the disk in between.
+            receiver: the command.
         """
         push = [*self._buildah, "push", "--quiet", self._built(target)]
         archive = f"docker-archive:/dev/stdout:{name}"
@@ -174,12 +176,14 @@ class ImageBuilder(Started):
             run(*receiver, stdin=sending.stdout)
         assert sending.returncode == 0, f"{name}: buildah push: exit {sending.returncode}"
 
-    def _built(self, target: str) -> str:
+    def _built(self, target: str, *options: str) -> str:
         name = f"localhost/assay-{target}"
-        isolated = ("--isolation", "chroot", "--network", "host", "--layers", "--pull-never")
+        isolated = ("--isolation", "chroot", "--network", "host", "--pull-never")
         chosen = ("--build-arg", f"BASE={BASE}", "--target", target, "--tag", name)
         # Both see the network as this machine does: chroot isolation has no other.
-        run(*self._buildah, "bud", *isolated, *chosen, *self._secrets(), self._project)
+        command = (*self._buildah, "bud", *isolated, *options, *chosen)
+        # What it writes for a while is gone with the store, too.
+        run(*command, *self._secrets(), self._project, env={**os.environ, "TMPDIR": str(_STORE)})
         return name
 
     def _secrets(self) -> list[str]:

@@ -26,7 +26,7 @@ def load_host_image(cluster: OneNodeCluster) -> str:
 def load_built_images(cluster: OneNodeCluster) -> str:
     """Build the Dockerfile's targets and bring them to the node; return their tag.
 
-    A quarter of an hour, and 25 GB of disk: the trainer's packages are many.
+    A quarter of an hour, and 35 GB of disk: the trainer's packages are many.
     """
     need_tools()
     with ImageBuilder(PROJECT) as builder:
