@@ -128,6 +128,7 @@ def judge_pod(user: User) -> Object:
         "volumeMounts": [
             {"name": "home", "mountPath": "/home/assay"},
             {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
             {"name": "keys", "mountPath": "/etc/assay/credentials", "readOnly": True},
         ],
     }
@@ -142,6 +143,8 @@ def judge_pod(user: User) -> Object:
             "volumes": [
                 {"name": "home", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {}},
+                # vLLM's processes share 160 MiB; a container has 64 by itself.
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
                 {"name": "keys", "secret": {"secretName": "assay-store", "defaultMode": 0o440}},
             ],
         },
