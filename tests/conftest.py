@@ -17,12 +17,10 @@ KUBECTL_SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
-def logs_of_a_new_process() -> Iterator[None]:
-    """Commands that run in this process set up its log; the next test begins without that."""
+def logs_of_a_new_process() -> None:
+    """Commands, and fixtures that start Ray, set up this process's log; a test has none of that."""
     root = logging.getLogger()
-    level = root.level
-    yield
-    root.setLevel(level)
+    root.setLevel(logging.WARNING)
     for handler in list(root.handlers):
         if isinstance(handler.formatter, JsonLines | TextLines):
             root.removeHandler(handler)
