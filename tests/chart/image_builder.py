@@ -125,6 +125,8 @@ class ImageBuilder(Started):
         self._project = project
         storage = ("--root", _STORE / "images", "--runroot", _STORE / "run")
         self._buildah = ("buildah", *storage, "--storage-driver", "overlay")
+        # What buildah writes for a while, gigabytes of layers, goes with the store, too.
+        self._env = {**os.environ, "TMPDIR": str(_STORE)}
         self._lock: IO[str] | None = None
 
     def start(self) -> None:
@@ -147,17 +149,17 @@ class ImageBuilder(Started):
             self._lock = None
 
     def _import_base(self) -> None:
-        base = run(*self._buildah, "from", "scratch").strip()
-        run(*self._buildah, "add", "--quiet", base, debian_base(), "/")
-        run(*self._buildah, "config", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", base)
-        run(*self._buildah, "commit", "--quiet", base, BASE)
+        base = self._run("from", "scratch").strip()
+        self._run("add", "--quiet", base, debian_base(), "/")
+        self._run("config", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", base)
+        self._run("commit", "--quiet", base, BASE)
 
     def build(self, target: str) -> Image:
         """Build a target, and show its files."""
         name = self._built(target, "--layers")
-        told = run(*self._buildah, "inspect", "--type", "image", name)
-        container = run(*self._buildah, "from", "--pull-never", name).strip()
-        root = run(*self._buildah, "mount", container).strip()
+        told = self._run("inspect", "--type", "image", name)
+        container = self._run("from", "--pull-never", name).strip()
+        root = self._run("mount", container).strip()
         return Image(json.loads(told)["OCIv1"]["config"], Path(root))
 
     def send(self, target: str, name: str, receiver: Sequence[str | Path]) -> None:
@@ -170,9 +172,9 @@ class ImageBuilder(Started):
             name: the image's name for the receiver.
             receiver: the command.
         """
-        push = [*self._buildah, "push", "--quiet", self._built(target)]
         archive = f"docker-archive:/dev/stdout:{name}"
-        with subprocess.Popen([*map(str, push), archive], stdout=subprocess.PIPE) as sending:
+        push = [*map(str, self._buildah), "push", "--quiet", self._built(target), archive]
+        with subprocess.Popen(push, stdout=subprocess.PIPE, env=self._env) as sending:
             run(*receiver, stdin=sending.stdout)
         assert sending.returncode == 0, f"{name}: buildah push: exit {sending.returncode}"
 
@@ -181,10 +183,11 @@ class ImageBuilder(Started):
         isolated = ("--isolation", "chroot", "--network", "host", "--pull-never")
         chosen = ("--build-arg", f"BASE={BASE}", "--target", target, "--tag", name)
         # Both see the network as this machine does: chroot isolation has no other.
-        command = (*self._buildah, "bud", *isolated, *options, *chosen)
-        # What it writes for a while is gone with the store, too.
-        run(*command, *self._secrets(), self._project, env={**os.environ, "TMPDIR": str(_STORE)})
+        self._run("bud", *isolated, *options, *chosen, *self._secrets(), self._project)
         return name
+
+    def _run(self, *arguments: str | Path) -> str:
+        return run(*self._buildah, *arguments, env=self._env)
 
     def _secrets(self) -> list[str]:
         """What pip is told on this machine: an index, a private authority."""

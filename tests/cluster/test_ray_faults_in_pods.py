@@ -111,8 +111,9 @@ def angry_judge(user: User) -> Iterator[str]:
 
 
 def judge_pod(user: User) -> Object:
-    """Return a pod as somebody else's server would be: the trainer's image, `assay serve`."""
-    trainer = user.pods("app.kubernetes.io/component=learner")[0]["spec"]["containers"][0]
+    """Return a pod as somebody else's server would be: a learner's, that runs `assay serve`."""
+    learner = user.pods("app.kubernetes.io/component=learner")[0]["spec"]
+    trainer = learner["containers"][0]
     model = f"s3://assay/runs/{user.namespace}/stages/{BASE}/model"
     options = ["--dtype", "float32", "--enforce-eager", "--max-model-len", "1024"]
     options += ["--gpu-memory-utilization", "0.1", "--kv-cache-memory-bytes", str(2**28)]
@@ -125,28 +126,17 @@ def judge_pod(user: User) -> Object:
         "env": [e for e in trainer["env"] if e["name"].startswith(("AWS_", "ASSAY_S3", "HOME"))],
         "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 2},
         "securityContext": trainer["securityContext"],
-        "volumeMounts": [
-            {"name": "home", "mountPath": "/home/assay"},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "shm", "mountPath": "/dev/shm"},
-            {"name": "keys", "mountPath": "/etc/assay/credentials", "readOnly": True},
-        ],
+        "volumeMounts": trainer["volumeMounts"],
     }
-    secure = {"runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001, "runAsNonRoot": True}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "somebody-elses-judge", "namespace": user.namespace},
         "spec": {
-            "securityContext": {**secure, "seccompProfile": {"type": "RuntimeDefault"}},
+            "automountServiceAccountToken": False,
+            "securityContext": learner["securityContext"],
             "containers": [container],
-            "volumes": [
-                {"name": "home", "emptyDir": {}},
-                {"name": "tmp", "emptyDir": {}},
-                # vLLM's processes share 160 MiB; a container has 64 by itself.
-                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
-                {"name": "keys", "secret": {"secretName": "assay-store", "defaultMode": 0o440}},
-            ],
+            "volumes": learner["volumes"],
         },
     }
 
