@@ -6,7 +6,8 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock generate lint check programs test demo clean cluster cluster-down e2e faults
+.PHONY: help setup lock generate lint check programs test release-test demo clean cluster cluster-down \
+	e2e faults
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
@@ -112,9 +113,15 @@ check: lint ## The above, and layout, constraints, manifests, documents: under t
 programs: setup ## Build what tests run against and no package brings (Go): once, into a cache.
 	@.venv/bin/python tests/servers/go_programs.py
 
-test: lint programs ## Everything that check does, and every test but those of faults in pods (make faults).
+test: lint programs ## Everything that check does, and every test but those of release-test.
 	@echo "test: every test, against the real components"
 	.venv/bin/python -m pytest --durations=15
+
+release-test: programs ## Tests that only a release needs: images, faults in pods, the whole recipe: 2 hours. As root.
+	@echo "release-test: the tests that make test leaves out"
+	.venv/bin/python -m pytest -m release --durations=15
+	echo "release-test: the recipe with all its steps, on the images of the Dockerfile"
+	ASSAY_E2E=whole ASSAY_E2E_IMAGES=built .venv/bin/python -m pytest tests/cluster/test_recipe_in_pods.py
 
 # --------------------------------------------------------------------------------- cluster
 
@@ -130,7 +137,7 @@ e2e: programs ## The recipe with all its steps in real pods, on such a cluster. 
 
 faults: programs ## Every fault in real pods, on such a cluster: half an hour. As root.
 	@echo "faults: one node, the chart, what may happen to a stage that runs"
-	.venv/bin/python -m pytest tests/cluster -m faults --durations=0
+	.venv/bin/python -m pytest tests/cluster -m release --durations=0
 
 # ------------------------------------------------------------------------------------ demo
 

@@ -74,3 +74,13 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
         )
 
     return run
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests of a release out, unless `-m` speaks of them."""
+    if "release" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("release")]
+    items[:] = [item for item in items if item not in left_out]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)

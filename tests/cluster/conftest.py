@@ -59,15 +59,9 @@ def user(cluster: OneNodeCluster) -> User:
     return found
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give these tests their time, and leave the long ones of faults to `make faults`."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(_SECONDS))
-    if not config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("faults")]
-        items[:] = [item for item in items if item not in long]
-        config.hook.pytest_deselected(items=long)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give these tests their time."""
+    item.add_marker(pytest.mark.timeout(_SECONDS))
 
 
 @pytest.hookimpl(trylast=True)

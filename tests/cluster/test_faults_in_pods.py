@@ -10,7 +10,7 @@ from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
 from pod_processes import command_of, exhaust_memory, kill, processes_of
 from small_course import sft
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.release
 
 STEPS, FIRST_CHECKPOINT = 40, 5
 UNDISTURBED = "undisturbed"

@@ -12,7 +12,7 @@ from node_settings import NODE_ADDRESS
 from pod_processes import kill, processes_of
 from small_course import BASE, documents, rl
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.release
 
 STEPS = 40
 JUDGE = "critic"
