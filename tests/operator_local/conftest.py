@@ -70,6 +70,7 @@ folder = orders_file.parent.parent
 runs = folder / "runs.txt"
 with runs.open("a") as file:
     file.write(f"{os.getpid()}\\n")
+(folder / "gpus.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))
 behaviours = json.loads(behaviour_file.read_text()) if behaviour_file.exists() else {}
 mine = behaviours.get(folder.name, [])
 attempt = len(runs.read_text().split())
@@ -178,7 +179,7 @@ class Stage:
             json.dumps({name.replace("_", "-"): found for name, found in attempts.items()})
         )
 
-    def command_for(self, workload: Workload, orders: Path) -> Command:
+    def command_for(self, workload: Workload, orders: Path, *, on_gpu: bool = False) -> Command:
         """Make the command that plays a workload."""
         assert (workload.role is Role.SERVE) == isinstance(workload.orders, ServeOrders)
         argv = (sys.executable, str(self.program), str(orders), str(self.behaviours))

@@ -17,8 +17,10 @@ from assay_operator.decision import Role, Workload
 from assay_operator.local.server import HOST
 from assay_operator.observed import ServeOrders
 
-_MEMORY_FRACTION = 0.1
-"""A machine is shared with everything else on it; a larger share would have to be free."""
+_GPU_FRACTION = 0.9
+"""Of a GPU of its own."""
+_CPU_FRACTION = 0.1
+"""On CPUs only a check: so much of the machine's memory has to be free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,13 @@ class Command:
     """Variables added to this process's environment."""
 
 
-def command_for(workload: Workload, orders: Path) -> Command:
+def command_for(workload: Workload, orders: Path, *, on_gpu: bool = False) -> Command:
     """Return the command of a workload.
 
     Args:
         workload: what is to run; a server's port is settled.
         orders: the file that holds its orders.
+        on_gpu: whether it has GPUs of its own.
     """
     file = str(orders)
     match workload.role:
@@ -54,8 +57,8 @@ def command_for(workload: Workload, orders: Path) -> Command:
                 workload.orders,
                 host=HOST,
                 port=workload.orders.port,
-                memory_fraction=_MEMORY_FRACTION,
-                graphs=False,
+                memory_fraction=_GPU_FRACTION if on_gpu else _CPU_FRACTION,
+                graphs=on_gpu,
             )
             return Command((sys.executable, *arguments), SERVER_ENV)
 

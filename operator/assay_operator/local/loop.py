@@ -13,6 +13,7 @@ from assay_api.references import dependency_graph, identify, in_order, reference
 from assay_operator.conditions import Verdict, verdict_of
 from assay_operator.decision import Decision, Role, Workload
 from assay_operator.local.command import command_for
+from assay_operator.local.gpus import Gpus, machine_gpus, too_few, with_room
 from assay_operator.local.leases import Leases
 from assay_operator.local.locks import hold
 from assay_operator.local.processes import Processes, end_leftovers
@@ -96,6 +97,7 @@ def run_resources(
     store: LocalStore,
     reporter: Reporter,
     make_command: CommandFor = command_for,
+    gpus: Gpus | None = None,
 ) -> RunResult:
     """Run the resources on this machine until nothing is left to do, or until an interrupt.
 
@@ -106,33 +108,36 @@ def run_resources(
         store: where everything lies.
         reporter: is told what happens.
         make_command: makes the command of a workload.
+        gpus: those that it may use; None: those of this machine.
 
     Raises:
-        InvalidInput: something was finished with another spec, or a port is in use; nothing ran.
+        InvalidInput: something was finished with another spec, a port is in use, or a stage needs
+            more GPUs than there are; nothing ran.
         StoreError: another run works on one of the resources, or the store fails.
         WorkloadError: a process can't be started, or can't be ended.
     """
     wanted = everything(resources)
+    gpus = machine_gpus() if gpus is None else gpus
     ids = [identify(resource) for resource in wanted]
     with hold(store, ids) as leases:
         end_leftovers(store.path("."), ids)
         with Processes(store.path(".")) as processes:
-            world = World(wanted, store, processes, make_command)
-            _refuse(world.look())
+            world = World(wanted, store, processes, make_command, gpus)
+            _refuse(world.look(), gpus)
             interrupted = False
             try:
                 pause = (
                     LOOK_EVERY_SECONDS if store.on_this_machine else LOOK_AT_BUCKET_EVERY_SECONDS
                 )
-                _until_settled(world, wanted, reporter, leases, pause)
+                _until_settled(world, wanted, reporter, leases, pause, len(gpus.ids))
             except KeyboardInterrupt:
                 interrupted = True
                 processes.stop_all()
         return RunResult(_results(wanted, world.look()), interrupted)
 
 
-def _refuse(observed: Observed) -> None:
-    problems = refusals(observed)
+def _refuse(observed: Observed, gpus: Gpus) -> None:
+    problems = [*refusals(observed), *too_few(observed, gpus)]
     for id_, resource in observed.resources.items():
         if isinstance(resource, RewardModel) and has_unfinished_consumer(id_, observed):
             if resource.spec.model is not None:
@@ -147,6 +152,7 @@ def _until_settled(
     reporter: Reporter,
     leases: Leases,
     pause_seconds: float,
+    num_gpus: int,
 ) -> None:
     before = world.look()
     while True:
@@ -160,7 +166,7 @@ def _until_settled(
         for decision in decisions.values():
             for resource in decision.delete:
                 world.stop(resource)
-        for workload in choose_starts(decisions, observed):
+        for workload in choose_starts(decisions, observed, num_gpus):
             world.start(workload)
             reporter.started(workload)
         if is_settled(decisions, observed):
@@ -179,16 +185,23 @@ def newly_ended(before: Observed, now: Observed) -> list[tuple[ResourceId, Attem
     return ended
 
 
-def choose_starts(decisions: Mapping[ResourceId, Decision], observed: Observed) -> list[Workload]:
-    """Return the workloads to start now: every server, but one machine does one heavy thing."""
+def choose_starts(
+    decisions: Mapping[ResourceId, Decision], observed: Observed, num_gpus: int = 0
+) -> list[Workload]:
+    """Return the workloads to start now: every server, but one machine does one heavy thing.
+
+    What finds no free GPUs, of those that the machine has, waits for them.
+    """
     due = [workload for decision in decisions.values() for workload in decision.apply]
     servers = [workload for workload in due if workload.role is Role.SERVE]
-    heavy = [workload for workload in due if workload.role is not Role.SERVE]
     busy = any(
         resource.kind != "RewardModel" and observed.live_attempt(resource)
         for resource in observed.resources
     )
-    return servers if busy else [*servers, *heavy[:1]]
+    heavy = [] if busy else [workload for workload in due if workload.role is not Role.SERVE]
+    found = with_room([*servers, *heavy], observed, num_gpus)
+    first = next((workload for workload in found if workload.role is not Role.SERVE), None)
+    return [workload for workload in found if workload.role is Role.SERVE or workload is first]
 
 
 def is_settled(decisions: Mapping[ResourceId, Decision], observed: Observed) -> bool:

@@ -1,15 +1,17 @@
 """The world of one machine: the store, this run's attempts, and the processes behind them."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.references import identify, references_of
 from assay_operator.decision import Workload
 from assay_operator.local.command import Command
+from assay_operator.local.gpus import Gpus, gpus_needed
 from assay_operator.local.processes import Exit, Processes
 from assay_operator.local.server import base_url, choose_port, is_healthy
 from assay_operator.local.store import LocalStore
@@ -23,8 +25,13 @@ from assay_operator.records import (
     write_record,
 )
 
-CommandFor = Callable[[Workload, Path], Command]
-"""Makes the command of a workload, given the file with its orders."""
+
+class CommandFor(Protocol):
+    """Makes the command of a workload."""
+
+    def __call__(self, workload: Workload, orders: Path, *, on_gpu: bool) -> Command:
+        """Return it, given the file with its orders and whether it has GPUs of its own."""
+        ...
 
 
 class World:
@@ -36,12 +43,14 @@ class World:
         store: LocalStore,
         processes: Processes,
         command_for: CommandFor,
+        gpus: Gpus,
     ) -> None:
-        """Take stock: what is wanted, and which attempts were ever made."""
+        """Take stock: what is wanted, which attempts were ever made, which GPUs there are."""
         self._resources = {identify(resource): resource for resource in resources}
         self._store = store
         self._processes = processes
         self._command_for = command_for
+        self._gpus = gpus
         targets = [reference.target for r in resources for reference in references_of(r)]
         self._known = list(dict.fromkeys([*self._resources, *targets]))
         self._attempts: dict[ResourceId, tuple[Attempt, ...]] = {}
@@ -90,7 +99,13 @@ class World:
         key = owner.orders_key(workload.attempt)
         write_record(self._store, key, orders)
         self._last_attempt[owner] = workload.attempt
-        command = self._command_for(replace(workload, orders=orders), self._store.bring(key))
+        seen = self._gpus.lend(owner, gpus_needed(self._resources[owner]))
+        command = self._command_for(
+            replace(workload, orders=orders),
+            self._store.bring(key),
+            on_gpu=owner in self._gpus.lent,
+        )
+        command = replace(command, env={**command.env, **seen})
         log = self._store.path(owner.log_key(workload.attempt))
         self._processes.start(owner, command, log)
         attempt = Attempt(workload.attempt, now, ready_by_seconds=ready_by)
@@ -101,6 +116,7 @@ class World:
         self._processes.stop(resource)
 
     def _record_end(self, resource: ResourceId, ended: Exit, now: float) -> None:
+        self._gpus.take_back(resource)
         attempt = replace(
             self._watch(resource, self._attempts[resource][-1]),
             ended_seconds=now,

@@ -37,6 +37,16 @@ def is_needed(judge: ResourceId, observed: Observed) -> bool:
     )
 
 
+def consumers_next(judge: ResourceId, observed: Observed) -> list[TrainingStage]:
+    """Return the unfinished stages that wait for nothing but the reward models they ask."""
+    return [
+        stage
+        for stage in _unfinished_consumers(judge, observed)
+        if all(is_finished(target, observed) for target in inputs_of(stage))
+        and not _gate_failed(stage, observed)
+    ]
+
+
 def _gate_failed(stage: TrainingStage, observed: Observed) -> bool:
     evaluated = (ResourceId("Evaluation", gate.evaluation) for gate in stage.spec.gate)
     return all(is_finished(e, observed) for e in evaluated) and bool(closed_gate(stage, observed))
