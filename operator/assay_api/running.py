@@ -2,9 +2,14 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from assay_api.base import MAX_STEPS, Model, Name, ThinkingMode
+
+NO_TENSOR_PARALLEL = (
+    "a rollout engine uses one GPU, tensor parallelism is not supported yet: raise rollouts instead"
+)
+"""Why `gpusPerRollout` is 1."""
 
 
 class Placement(Model):
@@ -19,7 +24,10 @@ class Placement(Model):
     learners: int = Field(default=1, ge=1, le=1024, description="Learner processes.")
     rollouts: int = Field(default=1, ge=1, le=1024, description="Rollout engines (RL, fusion).")
     gpus_per_rollout: int = Field(
-        default=1, ge=1, le=16, description="GPUs of one rollout engine (tensor parallel)."
+        default=1,
+        ge=1,
+        le=16,
+        description="GPUs of one rollout engine: 1. Tensor parallelism is not supported yet.",
     )
     micro_batch: int = Field(
         default=8,
@@ -33,6 +41,13 @@ class Placement(Model):
     precision: Literal["Float32", "BFloat16"] = Field(
         default="BFloat16", description="Number format of weights and activations."
     )
+
+    @field_validator("gpus_per_rollout")
+    @classmethod
+    def _one_gpu(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError(f"got {value}, allowed: 1; {NO_TENSOR_PARALLEL}")
+        return value
 
 
 class Checkpoint(Model):

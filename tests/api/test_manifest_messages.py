@@ -48,6 +48,11 @@ def message_of(text: str) -> str:
             "did you mean BFloat16?",
         ),
         (
+            RL + "  placement: {gpusPerRollout: 2}\n",
+            "field spec.placement.gpusPerRollout: got 2, allowed: 1; a rollout engine uses one "
+            "GPU, tensor parallelism is not supported yet: raise rollouts instead",
+        ),
+        (
             "  rewards: [{type: Accuracy}]\n  rl: {steps: 4, modes: [Thnk]}\n",
             "field spec.rl.modes[0]: got 'Thnk', allowed: Think, NoThink; did you mean Think?",
         ),

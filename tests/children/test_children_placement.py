@@ -30,7 +30,7 @@ spec:
   dataset: clips
   rl: {steps: 1}
   rewards: [{type: Accuracy}]
-  placement: {learners: %(learners)d, rollouts: %(rollouts)d, gpusPerRollout: %(each)d}
+  placement: {learners: %(learners)d, rollouts: %(rollouts)d}
 """
 
 
@@ -38,8 +38,8 @@ def sft(learners: int, pool: str = "default") -> str:
     return SFT % {"learners": learners, "pool": pool}
 
 
-def rl(learners: int, rollouts: int, each: int = 1) -> str:
-    return RL % {"learners": learners, "rollouts": rollouts, "each": each}
+def rl(learners: int, rollouts: int) -> str:
+    return RL % {"learners": learners, "rollouts": rollouts}
 
 
 def pools(**of_default: Any) -> dict[str, Any]:
@@ -113,11 +113,11 @@ def test_on_one_node_of_cpus_a_stage_fits_beside_its_judge(rendered: Render) -> 
 
 
 def test_the_groups_of_a_ray_cluster_have_resources_of_their_own(rendered: Render) -> None:
-    spec = rendered(rl(8, 6, each=2), nodePools=pools())[-1]["spec"]["rayClusterSpec"]
+    spec = rendered(rl(8, 12), nodePools=pools())[-1]["spec"]["rayClusterSpec"]
     found = {g["groupName"]: (g["replicas"], g["resources"]) for g in spec["workerGroupSpecs"]}
     assert found == {
         "learners": (1, {"CPU": "9", "learner": "8", "GPU": "8"}),
-        "rollouts": (2, {"CPU": "4", "rollout": "3", "GPU": "6"}),
+        "rollouts": (2, {"CPU": "7", "rollout": "6", "GPU": "6"}),
     }
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     head = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
@@ -145,12 +145,6 @@ def test_the_objects_of_ray_fit_into_shared_memory(rendered: Render) -> None:
             {},
             "TrainingStage/stage: field spec.placement.pool: node pool 'cpu' has no GPUs, and the "
             "trainer image is built for them; pools with GPUs: default",
-        ),
-        (
-            rl(1, 1, each=16),
-            {},
-            "TrainingStage/stage: field spec.placement.gpusPerRollout: got 16, node pool 'default' "
-            "has 8 GPUs in a node; at most 8 are allowed",
         ),
         (
             rl(32, 8),

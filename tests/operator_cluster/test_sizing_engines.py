@@ -45,7 +45,7 @@ def test_the_7b_model_on_a_gpu_of_40_gib() -> None:
     assert terms["weights"] == 2 * 8_292_166_656
     text = 8192 * 2 * (3 * 18944 + 4 * 3584) + 256 * 152_064 * 8
     assert terms["forward"] >= text
-    assert plan.cache_bytes == int(0.85 * 40 * GIB) - sum(terms.values())
+    assert plan.cache_bytes == int(0.9 * 40 * GIB) - sum(terms.values())
     # 2 x 28 layers x 512 x 2 bytes of each token.
     assert plan.cache_tokens == plan.cache_bytes // 57_344 // 16 * 16
     # A group takes 1,600 + 8 x 800 tokens; 256 completions are 32 groups.

@@ -17,6 +17,7 @@ from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
 from assay_api.reward_model import RewardModelSpec
+from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
 from assay_api.stage import Reward, TrainingStageSpec
 
@@ -132,6 +133,13 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         Rule(
             "!has(self.model.scratch) || (!has(self.lora) && !self.freezeVisionTower)",
             "model.scratch has random weights: train them all (no lora, freezeVisionTower: false)",
+        ),
+    ),
+    Placement: (
+        Rule(
+            "self.gpusPerRollout == 1",
+            f"must be 1: {NO_TENSOR_PARALLEL}",
+            field=".gpusPerRollout",
         ),
     ),
     TrainingPipelineSpec: (

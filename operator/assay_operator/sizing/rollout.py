@@ -3,32 +3,29 @@
 vLLM takes a fixed share of each GPU, and what weights and its own forward leave of it is the cache
 of keys and values. How many completions it writes side by side follows from that.
 
-Source: `assay_trainer.loops.engines` and `assay_trainer.rollout.vllm_engine` (the settings), vLLM
-0.32 (`GPUModelRunner.profile_run`, `KVCacheConfig`).
+Source: `assay_api.gpu_memory` (the settings, which the trainer shares), vLLM 0.32
+(`GPUModelRunner.profile_run`, `KVCacheConfig`).
 """
 
 import math
 from dataclasses import dataclass
 
+from assay_api.gpu_memory import (
+    CUDA_BYTES,
+    ENGINE_SHARE,
+    LEAST_LORA_RANK,
+    MAX_SEQUENCES,
+    batched_tokens,
+    text_forward_bytes,
+)
 from assay_operator.sizing.activations import vision_transient_bytes
 from assay_operator.sizing.shape import PATCHES_PER_TOKEN, TEXT_LINEARS, ModelShape
-from assay_operator.sizing.terms import GIB, Term, in_millions, total_bytes
+from assay_operator.sizing.terms import Term, in_millions, total_bytes
 
-MEMORY_FRACTION = 0.85
-"""vLLM's `gpu_memory_utilization` of rollout engines (`assay_trainer.loops.engines`)."""
-JUDGE_MEMORY_FRACTION = 0.9
-"""The same of a served judge (`assay_operator.children.serving`)."""
-MAX_SEQUENCES = 256
-"""Completions that an engine decodes side by side (`assay_trainer.loops.engines`)."""
-LEAST_BATCHED_TOKENS = 8192
-"""Tokens of one forward, at least (`max_num_batched_tokens` in `rollout.vllm_engine`)."""
 TENSOR_PARALLEL = False
 """Whether the trainer divides an engine over `gpusPerRollout` GPUs, or uses one of them."""
 BLOCK_TOKENS = 16
 """Tokens of a block of the cache: vLLM's default."""
-OVERHEAD_BYTES = int(1.5 * GIB)
-"""CUDA's context, captured graphs and communication buffers. An assumption, not a formula."""
-_LEAST_LORA_RANK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class EngineJob:
     completion_tokens: int
     group_size: int
     lora_rank: int = 0
-    fraction: float = MEMORY_FRACTION
+    fraction: float = ENGINE_SHARE
     context_tokens: int | None = None
     """Longest sequence, where it is not prompt and completion."""
 
@@ -110,24 +107,30 @@ def _blocks(tokens: int) -> int:
 
 def _terms(job: EngineJob) -> list[Term]:
     shape, s, tp = job.shape, job.number_bytes, job.tensor_parallel
-    batched = max(LEAST_BATCHED_TOKENS, job.max_length)
-    text = batched * s * (3 * shape.intermediate // tp + 4 * shape.hidden)
-    vision = vision_transient_bytes(shape, s, batched * PATCHES_PER_TOKEN)
+    batched = batched_tokens(job.max_length)
     logits = MAX_SEQUENCES * shape.vocabulary * 8
+    text = text_forward_bytes(
+        hidden=shape.hidden,
+        intermediate=shape.intermediate // tp,
+        vocabulary=shape.vocabulary,
+        tokens=batched,
+        number_bytes=s,
+    )
+    vision = logits + vision_transient_bytes(shape, s, batched * PATCHES_PER_TOKEN)
     terms = [
         Term(
             "weights", shape.parameters * s // tp, f"{in_millions(shape.parameters)} x {s} / {tp}"
         ),
         Term(
             "forward",
-            max(text, vision) + logits,
+            max(text, vision),
             f"the larger of {batched:,} text tokens and as many visual ones; logits of "
             f"{MAX_SEQUENCES} sequences",
         ),
-        Term("CUDA, graphs, NCCL", OVERHEAD_BYTES, "assumed"),
+        Term("CUDA, graphs, NCCL", CUDA_BYTES, "assumed"),
     ]
     if job.lora_rank:
-        rank = max(_LEAST_LORA_RANK, job.lora_rank)
+        rank = max(LEAST_LORA_RANK, job.lora_rank)
         adapters = shape.lora_parameters(rank, TEXT_LINEARS)
         why = f"room for rank {rank} on all linears: {in_millions(adapters)} x {s}"
         terms.append(Term("adapters", adapters * s, why))

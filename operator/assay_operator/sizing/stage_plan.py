@@ -11,7 +11,6 @@ from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_to
 from assay_operator.sizing.host import HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
 from assay_operator.sizing.rollout import (
-    JUDGE_MEMORY_FRACTION,
     TENSOR_PARALLEL,
     EngineJob,
     EnginePlan,
@@ -222,7 +221,6 @@ def _judge(judge: Judge) -> EngineJob:
         prompt_tokens=judge.context_tokens - 16,
         completion_tokens=16,
         group_size=1,
-        fraction=JUDGE_MEMORY_FRACTION,
     )
 
 
