@@ -9,11 +9,15 @@ from fake_dashboard import FakeDashboard
 from fake_kubelet import FakeKubelet
 from go_programs import KUBECTL, built
 from third_party import ThirdParty
+from time_report import TimeReport
 
 from assay_api.log_lines import LOGGERS, JsonLines, TextLines
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
+HERE = Path(__file__).parent
 KUBECTL_SECONDS = 60
+TOGETHER = ("cluster", "engines", "operator_cluster", "controlplane")
+"""Folders whose tests share what takes long to start, the longest first: each has one worker."""
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +80,30 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
     return run
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell at the end where the time went."""
+    config.pluginmanager.register(TimeReport(), "time-report")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests of a release out, unless `-m` speaks of them."""
-    if "release" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("release")]
-    items[:] = [item for item in items if item not in left_out]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
+    """Leave tests of a release out, unless `-m` speaks of them; deal the others to workers."""
+    if "release" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("release")]
+        items[:] = [item for item in items if item not in left_out]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+    items.sort(key=lambda item: _place(_folder(item)))
+    for item in items:
+        # A folder that shares an engine or a cluster stays on one worker, any other file too.
+        name = _folder(item) if _folder(item) in TOGETHER else item.path.name
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
+def _folder(item: pytest.Item) -> str:
+    """Return the folder of `tests/` that a test is in."""
+    return item.path.relative_to(HERE).parts[0]
+
+
+def _place(folder: str) -> int:
+    return TOGETHER.index(folder) if folder in TOGETHER else len(TOGETHER)
