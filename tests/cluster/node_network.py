@@ -1,15 +1,14 @@
 """Bridges and kernel settings of the node; nothing listens on the machine's own interfaces."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 from node_settings import NODE, NODE_ADDRESS, POD_BRIDGE, POD_NETWORK, STATE, absent_folders
 
-KERNEL = {
-    "net/ipv4/ip_forward": "1",
-    "net/bridge/bridge-nf-call-iptables": "1",
-}
+_BRIDGED = "net/bridge/bridge-nf-call-iptables"
+KERNEL = {"net/ipv4/ip_forward": "1", _BRIDGED: "1"}
 """What services need."""
 KEPT = (*KERNEL, "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom")
 """What is put back: a kubelet changes some as well."""
@@ -29,7 +28,12 @@ def run(*command: str | Path, check: bool = True) -> str:
 
 
 def set_up_network(folder: Path) -> Path:
-    """Make the bridge with the node's address, and return the folder with the pods' network."""
+    """Make the bridge with the node's address, and return the folder with the pods' network.
+
+    Raises:
+        RuntimeError: the kernel can't do it; the message says what it lacks.
+    """
+    _load_module()
     kept = {name: _kernel(name).read_text().strip() for name in KEPT if _kernel(name).exists()}
     STATE.write_text(json.dumps({"kernel": kept, "absent": absent_folders()}))
     for name, value in KERNEL.items():
@@ -56,6 +60,19 @@ def set_up_network(folder: Path) -> Path:
     network = {"cniVersion": "1.0.0", "name": POD_BRIDGE, "plugins": [bridge]}
     (networks / "10-pods.conflist").write_text(json.dumps(network))
     return networks
+
+
+def _load_module() -> None:
+    """Load what brings the settings of bridges, where nothing on this machine has needed it yet."""
+    if _kernel(_BRIDGED).exists():
+        return
+    if shutil.which("modprobe"):
+        run("modprobe", "br_netfilter", check=False)
+    if not _kernel(_BRIDGED).exists():
+        raise RuntimeError(
+            f"the kernel has no /proc/sys/{_BRIDGED}: load its module br_netfilter "
+            "(`modprobe br_netfilter`; package kmod)"
+        )
 
 
 def remove_network() -> None:
