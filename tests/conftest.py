@@ -93,6 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
         if left_out:
             config.hook.pytest_deselected(items=left_out)
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     items.sort(key=lambda item: _place(_folder(item)))
     for item in items:
         # A folder that shares an engine or a cluster stays on one worker, any other file too.
