@@ -168,7 +168,8 @@ def test_pictures_in_the_rows_themselves_are_taken(tmp_path: Path) -> None:
     assert row.problem == "<image>and <image>?"
 
 
-def test_a_dataset_of_ours_is_a_source_of_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["one", "one/data"])
+def test_a_dataset_of_ours_is_a_source_of_rows(tmp_path: Path, place: str) -> None:
     images = [{"bytes": picture(7), "path": None}]
     question = "<image>Is this real or fake? Options: A) real B) fake"
     records = [
@@ -180,8 +181,9 @@ def test_a_dataset_of_ours_is_a_source_of_rows(tmp_path: Path) -> None:
     rule = {"rule": "Source"}
     ingest(tmp_path / "a.parquet", tmp_path / "one", split=rule, frames={"codec": "WebP"})
 
-    ingest(tmp_path / "one/shards", tmp_path / "two", split=rule, frames={"codec": "WebP"})
+    report = ingest(tmp_path / place, tmp_path / "two", split=rule, frames={"codec": "WebP"})
 
+    assert report.drops == ()
     for one, two in zip(
         opened(tmp_path / "one").rows(), opened(tmp_path / "two").rows(), strict=True
     ):

@@ -17,7 +17,7 @@ from assay_data.store import open_store
 from assay_trainer.cli.data import data_app
 from assay_trainer.report.collect import collect
 
-SHARD = "shards/part-00000.parquet"
+SHARD = "data/train-00000-of-00001.parquet"
 FILES = (SHARD, "dataset.json", "drops.json")
 
 

@@ -1,7 +1,12 @@
-"""Shards: Parquet files of rows. A row with frames is a row group, so that it is read alone."""
+"""Shards: Parquet files of rows. A row with frames is a row group, so that it is read alone.
+
+The rows of a split have shards of their own, `train-00000-of-00002.parquet`, so that every tool
+that reads a folder by the names in it keeps test rows out of training. Which shards a dataset has,
+`dataset.json` lists: older datasets have `part-00000.parquet` with rows of both splits.
+"""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assay_api import Split
 from assay_data.atomic import replacing, world_errors
 from assay_data.dataset.columns import OWN_COLUMNS, SCHEMA, to_row, to_values
 from assay_data.dataset.rows import ClipRow
@@ -37,21 +43,37 @@ Clip = tuple[ClipRow, tuple[bytes, ...]]
 
 
 def write_shards(
-    folder: Path, clips: Iterable[Clip], target_bytes: int = TARGET_SHARD_BYTES
+    folder: Path,
+    split: Split,
+    clips: Iterable[Clip],
+    *,
+    first_index: int = 0,
+    target_bytes: int = TARGET_SHARD_BYTES,
 ) -> list[str]:
-    """Write rows into shards of a bounded size; return the files' names, in order.
+    """Write the rows of a split into shards of a bounded size; return the files' names, in order.
+
+    Args:
+        folder: where they go.
+        split: of all these rows.
+        clips: rows, each with its frames; none: no file is written.
+        first_index: place of the first row in the dataset.
+        target_bytes: a shard ends with the row that reaches this.
 
     Raises:
         StoreError: the disk is full or not writable.
     """
-    names: list[str] = []
-    num_rows = 0
+    written: list[Path] = []
     waiting = iter(clips)
     for first in waiting:
-        names.append(f"part-{len(names):05d}.parquet")
+        # How many there will be is known at the end only.
+        written.append(folder / f"{split.lower()}-{len(written):05d}.parquet")
         batch = _one_shard(first, waiting, target_bytes)
-        num_rows += write_shard(folder / names[-1], batch, first_index=num_rows)
-    return names
+        first_index += write_shard(written[-1], batch, first_index=first_index)
+    named = [path.with_stem(f"{path.stem}-of-{len(written):05d}") for path in written]
+    with world_errors(folder, "cannot name the shards"):
+        for path, name in zip(written, named, strict=True):
+            path.rename(name)
+    return [path.name for path in named]
 
 
 def _one_shard(first: Clip, waiting: Iterator[Clip], target_bytes: int) -> Iterator[Clip]:
@@ -134,13 +156,17 @@ def read_images(path: Path, index: int) -> tuple[bytes, ...]:
     return tuple(image["bytes"] for image in images)
 
 
-def read_clips(path: Path) -> Iterator[Clip]:
-    """Yield the rows of a shard with their frames, one row group at a time."""
-    columns = [*OWN_COLUMNS, "images"]
+def read_clips(path: Path, wanted: Callable[[ClipRow], bool] = lambda row: True) -> Iterator[Clip]:
+    """Yield the wanted rows of a shard with their frames, one row group at a time."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            for values in file.read_row_group(group, columns=columns).to_pylist():
-                yield to_row(values), tuple(image["bytes"] for image in values["images"])
+            values = file.read_row_group(group, columns=OWN_COLUMNS).to_pylist()
+            rows = [(place, row) for place, row in enumerate(map(to_row, values)) if wanted(row)]
+            # Frames are most of a file: those of groups that nobody wants are left on the disk.
+            column = file.read_row_group(group, columns=["images"])["images"] if rows else None
+            for place, row in rows:
+                assert column is not None
+                yield row, tuple(image["bytes"] for image in column[place].as_py())
 
 
 def read_drops(path: Path) -> list[Drop]:

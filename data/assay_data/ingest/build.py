@@ -2,16 +2,18 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from assay_api import Dataset, InvalidInput
+from assay_api import Dataset, InvalidInput, Split
 from assay_api.dataset import DatasetSpec
 from assay_data.atomic import world_errors, write_json
 from assay_data.dataset import DROPS, INFO
+from assay_data.dataset.card import CARD, dataset_card
+from assay_data.dataset.overview import overview
 from assay_data.dataset.rows import UNLABELLED, ClipRow
 from assay_data.dataset.shards import Clip, read_clips, read_drops, read_rows, write_shards
 from assay_data.drops import Drop, count_reasons
@@ -22,6 +24,8 @@ from assay_data.ingest.kept import select
 from assay_data.progress import Progress
 from assay_data.store import Store
 
+SHARDS = "data"
+"""Folder of the shards. Nothing else is in it: other tools take all its files for rows."""
 VIDEOS_PER_CHUNK = 64
 TEXTS_PER_CHUNK = 4096
 """Rows of a chunk where no row has media to decode."""
@@ -96,23 +100,33 @@ def _write_tree(
             shutil.rmtree(tree)
         dropped = {drop.source for drop in drops}
         rows: list[ClipRow] = []
-        clips = _kept(chunks, parts, dropped, rows)
-        shards = [f"shards/{name}" for name in write_shards(tree / "shards", clips)]
+        shards: list[str] = []
+        for split in Split:
+
+            def is_kept(row: ClipRow, split: Split = split) -> bool:
+                return row.source not in dropped and parts[row.video_id] == split
+
+            clips = _kept(chunks, is_kept, split, rows)
+            names = write_shards(tree / SHARDS, split, clips, first_index=len(rows))
+            shards += [f"{SHARDS}/{name}" for name in names]
         info = summarise(spec, rows, drops) | {"shards": shards}
         write_json(tree / DROPS, [asdict(drop) for drop in drops])
         write_json(tree / INFO, info)
+        (tree / CARD).write_text(dataset_card(spec, overview(rows, drops, size_bytes=0)))
     return info
 
 
 def _kept(
-    chunks: Sequence[Path], parts: dict[str, str], dropped: set[str], rows: list[ClipRow]
+    chunks: Sequence[Path],
+    is_kept: Callable[[ClipRow], bool],
+    split: Split,
+    rows: list[ClipRow],
 ) -> Iterator[Clip]:
-    """Yield the clips that stay, with their split; note their rows."""
+    """Yield the clips of a split; note their rows."""
     for chunk in chunks:
-        for row, images in read_clips(chunk):
-            if row.source not in dropped:
-                rows.append(replace(row, split=parts[row.video_id]))
-                yield rows[-1], images
+        for row, images in read_clips(chunk, is_kept):
+            rows.append(replace(row, split=split.value))
+            yield rows[-1], images
 
 
 def summarise(spec: DatasetSpec, rows: Sequence[ClipRow], drops: Sequence[Drop]) -> dict[str, Any]:

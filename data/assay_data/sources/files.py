@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from assay_api import InvalidInput
+from assay_data.dataset import INFO
 from assay_data.drops import Drop, DropReason
 from assay_data.sources.folders import VIDEO_EXTENSIONS, label_of, list_files
 from assay_data.sources.record import part_of
@@ -91,6 +92,7 @@ def part_of_file(name: str) -> str:
 
 def _in_folder(root: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
     names = list_files(root)
+    names = _own_shards(root, names) or names
     files = {n: root / n for n in names if _extension(n) in ROWS_EXTENSIONS}
     if not files:
         allowed = ", ".join(sorted(ROWS_EXTENSIONS))
@@ -98,6 +100,15 @@ def _in_folder(root: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
     others = [n for n in names if _extension(n) not in ROWS_EXTENSIONS | _BESIDE]
     detail = "its extension is neither that of rows nor that of media"
     return files, tuple(Drop(ascii(n)[1:-1], DropReason.NOT_ROWS, detail) for n in others)
+
+
+def _own_shards(root: Path, names: Collection[str]) -> list[str]:
+    """Return the shards of a dataset of ours, whose other files are no rows; empty: it is none."""
+    try:
+        shards = json.loads((root / INFO).read_text())["shards"]
+        return [name for name in shards if name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _listed(path: Path) -> dict[str, Path]:
