@@ -24,20 +24,111 @@ nodePools:
 """
 
 
+ONE_NODE = """
+store: {url: "s3://assay/runs"}
+images: {trainer: "trainer:1", data: "data:1"}
+cpuPool: cpu
+nodePools:
+  default: {gpusPerNode: 8, gpuMemoryGib: %d, nodes: 1, cpus: 96, memoryGib: 1000, shmGib: 64}
+  cpu: {nodes: 1, cpus: 16, memoryGib: 64, shmGib: 4}
+"""
+
+
+@pytest.fixture
+def one_node(tmp_path: Path) -> str:
+    pools = tmp_path / "one-node.yaml"
+    pools.write_text(ONE_NODE % 40)
+    return str(pools)
+
+
 def plan(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["plan", *arguments])
 
 
+def planned(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(plan("--json", *arguments).stdout)
+    return found
+
+
 def stages(*arguments: str) -> dict[str, Any]:
-    found = json.loads(plan("--json", *arguments).stdout)
-    return {stage["stage"]: stage for stage in found["stages"]}
+    return {stage["stage"]: stage for stage in planned(*arguments)["stages"]}
 
 
-def test_the_paper_recipe_fits_40_gib_with_one_row_in_a_micro_batch() -> None:
-    done = plan("-f", str(RECIPE))
+def engines(*arguments: str) -> dict[str, Any]:
+    return {engine["resource"]: engine for engine in planned(*arguments)["engines"]}
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, RECIPE / "pipeline"])
+def test_the_paper_recipe_fits_one_node_with_its_judge_and_its_evaluation(
+    recipe: Path, one_node: str
+) -> None:
+    done = plan("-f", str(recipe), "--pools", one_node)
     assert done.exit_code == 0, done.output
-    assert done.stdout.count("\n  fits") == 3
-    assert "judge sophiavl GPU" in done.stdout
+    assert done.stdout.count("\n  fits") == 5
+    at_once = {
+        moment["resource"].rpartition("-")[2].rpartition("/")[2]: [
+            (pods["what"], pods["count"] * pods["gpus"]) for pods in moment["pool"]["pods"]
+        ]
+        for moment in planned("-f", str(recipe), "--pools", one_node)["atOnce"]
+    }
+    assert at_once == {
+        "foundation": [("learners", 4), ("rollouts", 4)],
+        # The judge of the next stage gets ready meanwhile.
+        "fusion": [("learners", 4), ("judges", 1)],
+        "advanced": [("learners", 4), ("rollouts", 3), ("judges", 1)],
+        "out": [("evaluation", 1)],
+    }
+
+
+def test_a_judge_beside_eight_gpus_of_a_stage_needs_a_second_node(one_node: str) -> None:
+    four = "--set=TrainingStage/advanced.spec.placement.rollouts=4"
+    done = plan("-f", str(RECIPE), four, "--pools", one_node)
+    assert done.exit_code == 2
+    assert "pool: 9 GPUs on 2 nodes are needed, there are 1 nodes of 8 GPUs" in done.stderr
+
+
+def test_an_evaluation_that_does_not_fit_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    # 0.9 x 16 GiB are less than the 15.4 GiB of weights.
+    pools = tmp_path / "pools.yaml"
+    pools.write_text(ONE_NODE % 16)
+    done = plan("-f", str(RECIPE), "--pools", str(pools))
+    assert done.exit_code == 2
+    assert re.search(
+        r"Evaluation/held-out: .*\n(.*\n)+  does not fit:\n    GPU: of vLLM's 14\.4 GiB "
+        r"-\d\.\d GiB are left for keys and values, 0 tokens; one sequence has 2,\d{3}",
+        done.stdout,
+    )
+    assert "RewardModel/sophiavl" not in done.stderr
+
+
+def test_an_evaluation_asks_as_its_model_s_stage_does_and_answers_as_long_as_it_may() -> None:
+    longer = "--set=TrainingStage/advanced.spec.prompt.system=" + 300 * "x"
+    answers = "--set=Evaluation/held-out.spec.maxCompletionTokens=2000"
+    before = engines("-f", str(RECIPE))["Evaluation/held-out"]
+    after = engines("-f", str(RECIPE), longer, answers)["Evaluation/held-out"]
+    assert after["promptTokens"] - before["promptTokens"] == 100
+    assert after["completionTokens"] == 2000
+    assert after["contextTokens"] == after["promptTokens"] + 2000
+
+
+def test_a_judge_whose_context_is_shorter_than_a_request_does_not_fit() -> None:
+    short = "--set=RewardModel/sophiavl.spec.maxModelLengthTokens=1024"
+    found = engines("-f", str(RECIPE), short)["RewardModel/sophiavl"]
+    # 4 frames of 188 tokens and 8 marks around them, 501 of instructions, 750 that are judged.
+    assert re.fullmatch(
+        r"maxModelLengthTokens: a request of TrainingStage/advanced has up to 2,\d{3} tokens, "
+        r"1,024 are allowed",
+        found["problems"][0],
+    )
+
+
+def test_an_evaluation_alone_is_planned(tmp_path: Path) -> None:
+    done = plan(
+        *("-f", str(RECIPE / "00-videos.yaml"), "-f", str(RECIPE / "40-evaluation.yaml")),
+        "--set=Evaluation/held-out.spec.model={uri: s3://m/Qwen2.5-VL-7B}",
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("Evaluation/held-out: Qwen2.5-VL-7B")
 
 
 def test_a_stage_that_does_not_fit_is_refused_with_the_numbers() -> None:
@@ -45,7 +136,8 @@ def test_a_stage_that_does_not_fit_is_refused_with_the_numbers() -> None:
     done = plan("-f", str(RECIPE), eight)
     assert done.exit_code == 2
     assert re.search(
-        r"1 of 3 stages do not fit: foundation; foundation: learner GPU: \d+\.\d GiB are needed "
+        r"1 of 5 resources do not fit: TrainingStage/foundation; TrainingStage/foundation: learner "
+        r"GPU: \d+\.\d GiB are needed "
         r"\(backward\), 38\.0 GiB are there",
         done.stderr,
     )
@@ -61,13 +153,15 @@ def test_what_is_advised_helps() -> None:
 
 
 def test_terms_add_up_to_what_is_needed() -> None:
-    for stage in stages("-f", str(RECIPE)).values():
+    found = planned("-f", str(RECIPE))
+    for stage in found["stages"]:
         learner = stage["learner"]
         there = [t["bytes"] for t in learner["terms"] if learner["moment"] in t["moments"]]
         assert sum(there) == learner["neededBytes"] < learner["availableBytes"]
-        for engine in stage["engines"]:
-            before_cache = sum(term["bytes"] for term in engine["terms"])
-            assert before_cache + engine["cacheBytes"] == engine["budgetBytes"]
+    gpus = [stage["rollout"] for stage in found["stages"]]
+    for engine in [*gpus, *(pod["engine"] for pod in found["engines"])]:
+        before_cache = sum(term["bytes"] for term in engine["terms"])
+        assert before_cache + engine["cacheBytes"] == engine["budgetBytes"]
 
 
 def test_all_weights_of_the_7b_model_on_four_gpus_of_40_gib_are_refused() -> None:

@@ -17,7 +17,7 @@ from assay_api.platform import NodePool, Platform
 from assay_api.problems import did_you_mean
 from assay_operator.decision import Workload
 
-_KEPT_FREE = 0.25
+KEPT_FREE = 0.25
 """Share of a node that its GPUs' pods leave to pods without GPU, where there are such."""
 _JOB_SHARE, _SINGLE_SHARE, _HELPER_SHARE, _SUBMITTER_SHARE = 1 / 2, 1 / 4, 1 / 8, 1 / 32
 """Shares of a node of CPUs; the pods that may run side by side have less than one together."""
@@ -105,7 +105,7 @@ def site(workload: Workload, platform: Platform, field: str, name: str) -> Site:
             f"{did_you_mean(name, platform.node_pools)}"
         )
     gpus = pool.gpus_per_node if platform.accelerator == "Gpu" else 0
-    usable = 1 - _KEPT_FREE if name == platform.cpu_pool else 1.0
+    usable = 1 - KEPT_FREE if name == platform.cpu_pool else 1.0
     found = Site(workload, field, name, pool, gpus, usable)
     if platform.accelerator == "Gpu" and not gpus and field != CPU_POOL_FIELD:
         having = [n for n, p in sorted(platform.node_pools.items()) if p.gpus_per_node]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay_api import ResolvedStageJob
+from assay_api.gpu_memory import engine_share
 from assay_operator.commands import (
     SERVER_ENV,
     dataset_arguments,
@@ -17,8 +18,6 @@ from assay_operator.decision import Role, Workload
 from assay_operator.local.server import HOST
 from assay_operator.observed import ServeOrders
 
-_GPU_FRACTION = 0.9
-"""Of a GPU of its own."""
 _CPU_FRACTION = 0.1
 """On CPUs only a check: so much of the machine's memory has to be free."""
 
@@ -57,7 +56,7 @@ def command_for(workload: Workload, orders: Path, *, on_gpu: bool = False) -> Co
                 workload.orders,
                 host=HOST,
                 port=workload.orders.port,
-                memory_fraction=_GPU_FRACTION if on_gpu else _CPU_FRACTION,
+                memory_fraction=engine_share() if on_gpu else _CPU_FRACTION,
                 graphs=on_gpu,
             )
             return Command((sys.executable, *arguments), SERVER_ENV)

@@ -1,19 +1,66 @@
-"""The plans of all training stages among some resources."""
+"""The plans of everything among some resources that runs a model: stages, judges, evaluations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from assay_api import Dataset, InvalidInput, TrainingStage
+from assay_api import Dataset, Evaluation, InvalidInput, TrainingStage
+from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.pipeline import TrainingPipeline
 from assay_api.platform import NodePool, Platform
 from assay_api.problems import did_you_mean
+from assay_api.references import identify
 from assay_api.reward_model import RewardModel
+from assay_api.stage import Prompt
+from assay_operator.children.placement import KEPT_FREE
 from assay_operator.pipelines import expand
+from assay_operator.policies.dependencies import inputs_of
+from assay_operator.policies.serving import judges_of
 from assay_operator.sizing.advice import advice
 from assay_operator.sizing.assumptions import Assumptions
+from assay_operator.sizing.engine_pod import EnginePodPlan, plan_evaluation, plan_judge
 from assay_operator.sizing.model_lookup import ModelSizes
-from assay_operator.sizing.shape import BYTES_OF, ModelShape
-from assay_operator.sizing.stage_plan import Judge, StagePlan, plan_stage
+from assay_operator.sizing.shape import ModelShape
+from assay_operator.sizing.split import Split
+from assay_operator.sizing.stage_plan import StagePlan, plan_stage
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What lies on a pool's nodes while one resource runs."""
+
+    owner: ResourceId
+    """The resource."""
+    pool_name: str
+    split: Split
+    """Its pods, and the judges that are served meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipePlan:
+    """The plans of some resources."""
+
+    stages: tuple[tuple[StagePlan, list[str]], ...]
+    """Each training stage, and what to change where it does not fit."""
+    engines: tuple[EnginePodPlan, ...]
+    """Served judges, then evaluations."""
+
+    @property
+    def problems(self) -> dict[str, list[str]]:
+        """What does not fit, by resource, with the numbers."""
+        found = {f"TrainingStage/{p.stage.metadata.name}": p.problems for p, _ in self.stages}
+        found |= {str(pod.owner): pod.problems for pod in self.engines}
+        return {name: problems for name, problems in found.items() if problems}
+
+    @property
+    def moments(self) -> list[Moment]:
+        """What is there at once, resource after resource; a judge's pod is with those it serves."""
+        stages = [
+            Moment(identify(plan.stage), plan.stage.spec.placement.pool, plan.split)
+            for plan, _ in self.stages
+        ]
+        evaluations = [pod for pod in self.engines if pod.owner.kind == "Evaluation"]
+        return stages + [Moment(pod.owner, pod.pool_name, pod.split) for pod in evaluations]
 
 
 def plan_resources(
@@ -21,8 +68,8 @@ def plan_resources(
     platform: Platform,
     assumed: Assumptions,
     config: ModelShape | None = None,
-) -> list[tuple[StagePlan, list[str]]]:
-    """Return the plan of each training stage, and what to change where one does not fit.
+) -> RecipePlan:
+    """Return the plans of all stages, served judges and evaluations.
 
     Args:
         resources: what the manifests say; pipelines stand for their stages.
@@ -31,93 +78,139 @@ def plan_resources(
         config: sizes of models that nothing else tells.
 
     Raises:
-        InvalidInput: there is no stage, no such pool, or a model's sizes are not known.
+        InvalidInput: there is nothing to plan, no such pool or dataset, or a model's sizes are not
+            known.
     """
-    stages = _stages(resources)
-    if not stages:
+    found = {identify(r): r for r in _expanded(resources)}
+    stages = [r for r in found.values() if isinstance(r, TrainingStage)]
+    judges = [r for r in found.values() if isinstance(r, RewardModel) and r.spec.model is not None]
+    evaluations = [r for r in found.values() if isinstance(r, Evaluation)]
+    if not (stages or judges or evaluations):
         raise InvalidInput(
-            "nothing to plan: the manifests have no TrainingStage and no TrainingPipeline"
+            "nothing to plan: the manifests have no TrainingStage, TrainingPipeline, Evaluation or "
+            "served RewardModel"
         )
     sizes = ModelSizes({stage.metadata.name: stage.spec.model for stage in stages}, config)
-    datasets = {r.metadata.name: r for r in resources if isinstance(r, Dataset)}
-    planned = []
-    for stage in stages:
-        owner = f"TrainingStage/{stage.metadata.name}"
-        dataset = datasets.get(stage.spec.dataset)
-        if dataset is None:
-            raise InvalidInput(
-                f"{owner}: field spec.dataset: {stage.spec.dataset!r} is in none of the files; its "
-                "frame plan decides how long prompts are: add its manifest with -f"
-            )
-        pool = _pool(stage, platform)
-        shape = sizes.of(stage.spec.model, owner)
-        judges = _judges(stage, resources, sizes, platform)
-
-        def plan(
-            stage: TrainingStage,
-            dataset: Dataset,
-            shape: ModelShape = shape,
-            pool: NodePool = pool,
-            judges: Sequence[Judge] = judges,
-        ) -> StagePlan:
-            return plan_stage(stage, dataset, shape, pool, judges, assumed)
-
-        found = plan(stage, dataset)
-        planned.append((found, advice(stage, dataset, plan) if found.problems else []))
-    return planned
-
-
-def _stages(resources: Sequence[Resource]) -> list[TrainingStage]:
-    stages: list[TrainingStage] = []
-    for resource in resources:
-        if isinstance(resource, TrainingStage):
-            stages.append(resource)
-        elif isinstance(resource, TrainingPipeline):
-            stages += expand(resource)
-    return stages
-
-
-def _pool(stage: TrainingStage, platform: Platform) -> NodePool:
-    """Return the stage's pool; where the image is built for CPUs its GPUs do not count."""
-    field = f"TrainingStage/{stage.metadata.name}: field spec.placement.pool"
-    pool = _named_pool(stage.spec.placement.pool, platform, field)
-    if platform.accelerator == "Cpu":
-        return pool.model_copy(update={"gpus_per_node": 0})
-    return pool
-
-
-def _named_pool(name: str, platform: Platform, field: str) -> NodePool:
-    pools = platform.node_pools
-    if name not in pools:
-        allowed = ", ".join(sorted(pools))
-        raise InvalidInput(
-            f"{field}: no node pool {name!r}; there are: {allowed}{did_you_mean(name, pools)}"
-        )
-    if platform.accelerator == "Gpu" and not pools[name].gpus_per_node:
-        having = ", ".join(sorted(n for n, p in pools.items() if p.gpus_per_node))
-        raise InvalidInput(
-            f"{field}: node pool {name!r} has no GPUs, and the trainer image is built for them; "
-            f"pools with GPUs: {having or 'none'}"
-        )
-    return pools[name]
-
-
-def _judges(
-    stage: TrainingStage, resources: Sequence[Resource], sizes: ModelSizes, platform: Platform
-) -> tuple[Judge, ...]:
-    """Return the reward models that the stage asks and that are served beside it."""
-    asked = {reward.reward_model for reward in stage.spec.rewards if reward.reward_model}
-    return tuple(
-        Judge(
-            name=r.metadata.name,
-            shape=sizes.of(r.spec.model, f"RewardModel/{r.metadata.name}"),
-            number_bytes=BYTES_OF[r.spec.precision],
-            context_tokens=r.spec.max_model_length_tokens,
-            gpu_gib=_named_pool(
-                r.spec.pool, platform, f"RewardModel/{r.metadata.name}: spec.pool"
-            ).gpu_memory_gib,
-            beside=r.spec.pool == stage.spec.placement.pool,
-        )
-        for r in resources
-        if isinstance(r, RewardModel) and r.metadata.name in asked and r.spec.model is not None
+    planner = _Planner(found, platform, sizes, assumed)
+    return RecipePlan(
+        stages=tuple(planner.stage(stage) for stage in stages),
+        engines=(
+            *(planner.judge(judge) for judge in judges),
+            *(planner.evaluation(evaluation) for evaluation in evaluations),
+        ),
     )
+
+
+def _expanded(resources: Sequence[Resource]) -> list[Resource]:
+    found: list[Resource] = []
+    for resource in resources:
+        found += expand(resource) if isinstance(resource, TrainingPipeline) else [resource]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Plans one resource among all of them."""
+
+    found: Mapping[ResourceId, Resource]
+    platform: Platform
+    sizes: ModelSizes
+    assumed: Assumptions
+
+    def stage(self, stage: TrainingStage) -> tuple[StagePlan, list[str]]:
+        """Return a stage's plan, and what to change where it does not fit."""
+        owner, field = identify(stage), "spec.placement.pool"
+        dataset = self._dataset(owner, stage.spec.dataset)
+        pool = self._pool(owner, field, stage.spec.placement.pool)
+        shape = self.sizes.of(stage.spec.model, str(owner))
+        judges = self._judges_beside(owner, stage.spec.placement.pool)
+
+        def plan(stage: TrainingStage, dataset: Dataset) -> StagePlan:
+            return plan_stage(stage, dataset, shape, pool, judges, self.assumed)
+
+        planned = plan(stage, dataset)
+        return planned, advice(stage, dataset, plan) if planned.problems else []
+
+    def evaluation(self, evaluation: Evaluation) -> EnginePodPlan:
+        """Return an evaluation's plan."""
+        owner, spec = identify(evaluation), evaluation.spec
+        stage = self.found.get(ResourceId("TrainingStage", spec.model.from_stage or ""))
+        return plan_evaluation(
+            evaluation,
+            self._dataset(owner, spec.dataset),
+            stage.spec.prompt if isinstance(stage, TrainingStage) else Prompt(),
+            self.sizes.of(spec.model, str(owner)),
+            self._pool(owner, "spec.pool", spec.pool),
+            judges=self._judges_beside(owner, spec.pool),
+            assumed=self.assumed,
+        )
+
+    def judge(self, judge: RewardModel) -> EnginePodPlan:
+        """Return a served reward model's plan."""
+        owner = identify(judge)
+        assert judge.spec.model is not None, "an endpoint is not served"
+        askers = [
+            (stage, self._dataset(identify(stage), stage.spec.dataset))
+            for stage in self.found.values()
+            if isinstance(stage, TrainingStage) and owner in judges_of(stage)
+        ]
+        shape = self.sizes.of(judge.spec.model, str(owner))
+        pool = self._pool(owner, "spec.pool", judge.spec.pool)
+        return plan_judge(judge, askers, shape, pool, self.assumed)
+
+    def _judges_beside(self, owner: ResourceId, pool: str) -> int:
+        """Return how many reward models a pool serves while a resource runs.
+
+        Those that it asks, and those of stages that come next: they are to be ready by then.
+        """
+        stages = [stage for stage in self.found.values() if isinstance(stage, TrainingStage)]
+        asking = [s for s in stages if identify(s) == owner or owner in inputs_of(s)]
+        judges = {judge for stage in asking for judge in judges_of(stage)}
+        return sum(self._is_served(judge, owner, pool) for judge in judges)
+
+    def _is_served(self, judge: ResourceId, during: ResourceId, pool: str) -> bool:
+        found = self.found.get(judge)
+        return (
+            isinstance(found, RewardModel)
+            and found.spec.model is not None
+            and found.spec.pool == pool
+            and during not in inputs_of(found)
+        )
+
+    def _dataset(self, owner: ResourceId, name: str) -> Dataset:
+        dataset = self.found.get(ResourceId("Dataset", name))
+        if isinstance(dataset, Dataset):
+            return dataset
+        raise InvalidInput(
+            f"{owner}: field spec.dataset: {name!r} is in none of the files; its frame plan "
+            "decides how long prompts are: add its manifest with -f"
+        )
+
+    def _pool(self, owner: ResourceId, field: str, name: str) -> NodePool:
+        """Return a pool as its workloads with GPUs see it.
+
+        Where the image is built for CPUs its GPUs do not count; of nodes with GPUs a part is kept
+        for pods without, if there are such.
+        """
+        pools, on_gpu = self.platform.node_pools, self.platform.accelerator == "Gpu"
+        if name not in pools:
+            allowed = ", ".join(sorted(pools))
+            raise InvalidInput(
+                f"{owner}: field {field}: no node pool {name!r}; there are: {allowed}"
+                f"{did_you_mean(name, pools)}"
+            )
+        pool = pools[name]
+        if not on_gpu:
+            return pool.model_copy(update={"gpus_per_node": 0})
+        if not pool.gpus_per_node:
+            having = ", ".join(sorted(n for n, p in pools.items() if p.gpus_per_node))
+            raise InvalidInput(
+                f"{owner}: field {field}: node pool {name!r} has no GPUs, and the trainer image is "
+                f"built for them; pools with GPUs: {having or 'none'}"
+            )
+        if name != self.platform.cpu_pool:
+            return pool
+        left = 1 - KEPT_FREE
+        return pool.model_copy(
+            update={"memory_gib": pool.memory_gib * left, "shm_gib": pool.shm_gib * left}
+        )

@@ -16,11 +16,12 @@ from assay_api.gpu_memory import (
     LEAST_LORA_RANK,
     MAX_SEQUENCES,
     batched_tokens,
+    cpu_cache_bytes,
     text_forward_bytes,
 )
 from assay_operator.sizing.activations import vision_transient_bytes
 from assay_operator.sizing.shape import PATCHES_PER_TOKEN, TEXT_LINEARS, ModelShape
-from assay_operator.sizing.terms import Term, in_millions, total_bytes
+from assay_operator.sizing.terms import GIB, Term, in_millions, total_bytes
 
 TENSOR_PARALLEL = False
 """Whether the trainer divides an engine over `gpusPerRollout` GPUs, or uses one of them."""
@@ -48,6 +49,13 @@ class EngineJob:
         """Tokens of the longest sequence."""
         return self.context_tokens or self.prompt_tokens + self.completion_tokens
 
+    @property
+    def cpu_bytes(self) -> int:
+        """Bytes of weights and cache where there is no GPU."""
+        per_token = self.shape.kv_bytes_per_token(self.number_bytes)
+        weights = self.shape.parameters * self.number_bytes
+        return weights + cpu_cache_bytes(self.max_length, per_token)
+
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
@@ -70,6 +78,17 @@ class EnginePlan:
     def fits(self) -> bool:
         """Whether vLLM starts: one longest sequence has room."""
         return self.cache_tokens >= self.max_length
+
+    @property
+    def problems(self) -> list[str]:
+        """Why it does not start, with the numbers; empty when it does."""
+        if self.fits:
+            return []
+        return [
+            f"of vLLM's {self.budget_bytes / GIB:.1f} GiB {self.cache_bytes / GIB:.1f} GiB are "
+            f"left for keys and values, {self.cache_tokens:,} tokens; one sequence has "
+            f"{self.max_length:,}"
+        ]
 
 
 def plan_engine(job: EngineJob, gpu_bytes: int) -> EnginePlan:

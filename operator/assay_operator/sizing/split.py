@@ -1,9 +1,9 @@
 """How a stage's processes are divided over the GPUs and nodes of a pool.
 
 The rule is that of the pods that are made: learners lie in the fewest pods of equal size that fit a
-node, rollout engines likewise, a judge is a pod with one GPU. A pod has the share of its node's
-memory and /dev/shm that its GPUs are of the node's; without GPUs the pods of a stage on one node
-share half of it, and a judge has a quarter.
+node, rollout engines likewise; a judge or an evaluation is a pod with one GPU. A pod has the share
+of its node's memory and /dev/shm that its GPUs are of the node's. Without GPUs the pods of a stage
+on one node share half of it, and a judge or an evaluation has a quarter.
 
 Source: `assay_operator.children.placement`; a test compares the two.
 """
@@ -15,10 +15,11 @@ from assay_api.platform import NodePool
 
 CPU_SHARE = 0.5
 """Share of a node without GPUs that the pods of one stage have."""
-CPU_JUDGE_SHARE = 0.25
-"""Share of a node without GPUs that a judge has."""
-JUDGES = "judges"
-"""What runs in the pods of judges."""
+CPU_SINGLE_SHARE = 0.25
+"""Share of a node without GPUs that a judge or an evaluation has."""
+LEARNERS, ROLLOUTS, JUDGES, EVALUATION = "learners", "rollouts", "judges", "evaluation"
+"""What runs in the pods of a kind."""
+_SINGLES = (JUDGES, EVALUATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,23 @@ class Split:
         """Whether the pool has as many nodes."""
         return self.nodes <= self.pool.nodes
 
+    @property
+    def problems(self) -> list[str]:
+        """What the pool lacks, with the numbers."""
+        if self.fits:
+            return []
+        return [
+            f"pool: {self.gpus} GPUs on {self.nodes} nodes are needed, there are "
+            f"{self.pool.nodes} nodes of {self.pool.gpus_per_node} GPUs"
+        ]
+
     def share(self, pods: Pods) -> float:
         """Return the share of a node's memory that one of the pods has."""
         if pods.gpus:
             return pods.gpus / self.pool.gpus_per_node
-        if pods.what == JUDGES:
-            return CPU_JUDGE_SHARE
-        total = sum(other.count for other in self.pods if other.what != JUDGES)
+        if pods.what in _SINGLES:
+            return CPU_SINGLE_SHARE
+        total = sum(other.count for other in self.pods if other.what not in _SINGLES)
         return CPU_SHARE / math.ceil(total / self.pool.nodes)
 
 

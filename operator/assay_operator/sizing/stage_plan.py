@@ -10,34 +10,12 @@ from assay_operator.sizing.activations import MicroBatch, Trained
 from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
 from assay_operator.sizing.host import HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
-from assay_operator.sizing.rollout import (
-    TENSOR_PARALLEL,
-    EngineJob,
-    EnginePlan,
-    plan_engine,
-)
+from assay_operator.sizing.rollout import TENSOR_PARALLEL, EngineJob, EnginePlan, plan_engine
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
-from assay_operator.sizing.split import JUDGES, Pods, Split, equal_pods, split
+from assay_operator.sizing.split import JUDGES, LEARNERS, ROLLOUTS, Pods, Split, equal_pods, split
 from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
 from assay_operator.sizing.terms import GIB, Moment, Term, peak
 from assay_operator.sizing.visual import clip_of
-
-CPU_CACHE_BYTES = GIB // 2
-"""Keys and values of an engine on CPUs, as the trainer's engines have it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """A reward model that a stage asks, and that Assay serves."""
-
-    name: str
-    shape: ModelShape
-    number_bytes: int
-    context_tokens: int
-    gpu_gib: float
-    """Memory of a GPU of its pool."""
-    beside: bool
-    """Whether its pool is the stage's, so that it takes one of those GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +27,11 @@ class StagePlan:
     learner_terms: tuple[Term, ...]
     learner_available: int
     """Bytes of a GPU less the reserve; on CPUs 0: learners share the host's memory."""
-    engines: tuple[tuple[str, EnginePlan], ...]
-    """Rollout engines and judges by name; none on CPUs."""
+    rollout: EnginePlan | None
+    """Each of its rollout engines; None: it has none, or they run on CPUs."""
     hosts: tuple[HostPlan, ...]
     split: Split
+    """Its pods, and those of the judges that are served meanwhile."""
     time: StepTime | None
     """None on CPUs: there is no assumption to make one of."""
 
@@ -71,19 +50,11 @@ class StagePlan:
                 f"learner GPU: {needed / GIB:.1f} GiB are needed ({moment}), "
                 f"{self.learner_available / GIB:.1f} GiB are there"
             )
-        for name, engine in self.engines:
-            if not engine.fits:
-                found.append(
-                    f"{name} GPU: {engine.cache_bytes / GIB:.1f} GiB are left for keys and values, "
-                    f"{engine.cache_tokens:,} tokens; one sequence has {engine.max_length:,}"
-                )
+        if self.rollout is not None:
+            found += [f"rollout GPU: {problem}" for problem in self.rollout.problems]
         for host in self.hosts:
             found += host.problems
-        if not self.split.fits:
-            found.append(
-                f"pool: {self.split.gpus} GPUs on {self.split.nodes} nodes are needed, there are "
-                f"{self.split.pool.nodes} nodes of {self.split.pool.gpus_per_node} GPUs"
-            )
+        found += self.split.problems
         for pods in self.split.pods:
             if pods.gpus > self.split.pool.gpus_per_node:
                 found.append(
@@ -98,7 +69,7 @@ def plan_stage(
     dataset: Dataset,
     shape: ModelShape,
     pool: NodePool,
-    judges: Sequence[Judge],
+    judges: int,
     assumed: Assumptions,
 ) -> StagePlan:
     """Return what the stage needs of the pool.
@@ -108,7 +79,7 @@ def plan_stage(
         dataset: its dataset, for the frame plan.
         shape: the sizes of its model.
         pool: the node pool; without GPUs everything runs in the memory of the hosts.
-        judges: the reward models that it asks and that Assay serves.
+        judges: reward models that the pool serves while the stage runs.
         assumed: what neither of them says.
     """
     spec = stage.spec
@@ -117,28 +88,24 @@ def plan_stage(
     terms = tuple(learner_terms(learner))
     rollouts = _rollouts(stage, learner)
     gpu_bytes = int(pool.gpu_memory_gib * GIB)
-    engines: list[tuple[str, EnginePlan]] = []
-    if rollouts is not None and on_gpu:
-        engines.append(("rollout", plan_engine(rollouts, gpu_bytes)))
-    if on_gpu:
-        engines += [
-            (f"judge {j.name}", plan_engine(_judge(j), int(j.gpu_gib * GIB))) for j in judges
-        ]
-    kinds = _pods(stage, pool, sum(judge.beside for judge in judges))
+    rollout = plan_engine(rollouts, gpu_bytes) if rollouts is not None and on_gpu else None
+    kinds = _pods(stage, pool)
     # Fusion collects first, then trains on the same GPUs.
-    at_once = kinds if spec.fusion is None else (max(kinds, key=lambda p: p.count * p.gpus),)
-    divided = split(at_once, pool)
+    own = kinds if spec.fusion is None else (max(kinds, key=lambda p: p.count * p.gpus),)
+    divided = split((*own, *(equal_pods(JUDGES, 1, 1, pool),) * judges), pool)
     time = None
     if on_gpu:
-        sequences = engines[0][1].sequences if rollouts is not None else 0
+        sequences = rollout.sequences if rollout is not None else 0
         time = _time(stage, learner, rollouts, sequences, assumed)
     return StagePlan(
         stage=stage,
         learner=learner,
         learner_terms=terms,
         learner_available=int(gpu_bytes - assumed.reserve_gib * GIB) if on_gpu else 0,
-        engines=tuple(engines),
-        hosts=tuple(_host(spec.rl is not None, learner, terms, pods, divided) for pods in kinds),
+        rollout=rollout,
+        hosts=tuple(
+            _host(spec.rl is not None, learner, terms, rollouts, pods, divided) for pods in kinds
+        ),
         split=divided,
         time=time,
     )
@@ -212,31 +179,23 @@ def _rollouts(stage: TrainingStage, learner: LearnerJob) -> EngineJob | None:
     )
 
 
-def _judge(judge: Judge) -> EngineJob:
-    # A judge answers a score in a few tokens: its context is its prompt.
-    return EngineJob(
-        shape=judge.shape,
-        number_bytes=judge.number_bytes,
-        tensor_parallel=1,
-        prompt_tokens=judge.context_tokens - 16,
-        completion_tokens=16,
-        group_size=1,
-    )
-
-
-def _pods(stage: TrainingStage, pool: NodePool, judges: int) -> tuple[Pods, ...]:
-    """Return the pods of the stage and of the judges that it asks."""
+def _pods(stage: TrainingStage, pool: NodePool) -> tuple[Pods, ...]:
+    """Return the pods of the stage itself."""
     placement = stage.spec.placement
-    learners = equal_pods("learners", placement.learners, 1, pool)
+    learners = equal_pods(LEARNERS, placement.learners, 1, pool)
     if stage.spec.sft is not None:
         return (learners,)
-    engines = equal_pods("rollouts", placement.rollouts, placement.gpus_per_rollout, pool)
-    asked = (equal_pods(JUDGES, 1, 1, pool),) * judges
-    return (learners, engines, *asked)
+    engines = equal_pods(ROLLOUTS, placement.rollouts, placement.gpus_per_rollout, pool)
+    return (learners, engines)
 
 
 def _host(
-    sends: bool, learner: LearnerJob, terms: Sequence[Term], pods: Pods, divided: Split
+    sends: bool,
+    learner: LearnerJob,
+    terms: Sequence[Term],
+    rollouts: EngineJob | None,
+    pods: Pods,
+    divided: Split,
 ) -> HostPlan:
     share = divided.share(pods)
     model = learner.shape.parameters * learner.number_bytes
@@ -244,7 +203,7 @@ def _host(
     if sends:
         adapters = learner.trained_parameters * learner.number_bytes
         exported = adapters if learner.trained.rank else model
-    if pods.what == "learners":
+    if pods.what == LEARNERS:
         pixels = learner.clips * learner.clip.pixel_bytes
         parts, shm = learner_host(
             pods.processes,
@@ -253,24 +212,18 @@ def _host(
             exported_bytes=exported,
             pixel_bytes=pixels,
         )
-        if not pods.gpus:
-            parts = (*parts, _on_host("learners", pods.processes, peak(terms)[1]))
+        held = peak(terms)[1]
     else:
-        parts, shm = engine_host(
-            pods.processes,
-            on_gpu=learner.on_gpu,
-            exported_bytes=exported if pods.what == "rollouts" else 0,
-        )
-        if not pods.gpus:
-            parts = (*parts, _on_host(pods.what, pods.processes, model + CPU_CACHE_BYTES))
+        assert rollouts is not None, "it has rollout engines"
+        parts, shm = engine_host(pods.processes, on_gpu=learner.on_gpu, exported_bytes=exported)
+        held = rollouts.cpu_bytes
+    if not pods.gpus:
+        why = "without GPUs: weights, states, activations, cache"
+        parts = (*parts, Term(pods.what, pods.processes * held, why))
     pool = divided.pool
     return HostPlan(
         pods.what, parts, shm, int(pool.memory_gib * share * GIB), int(pool.shm_gib * share * GIB)
     )
-
-
-def _on_host(what: str, processes: int, num_bytes: int) -> Term:
-    return Term(what, processes * num_bytes, "without GPUs: weights, states, activations, cache")
 
 
 def _time(

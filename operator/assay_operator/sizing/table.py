@@ -3,16 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
+from assay_operator.sizing.engine_pod import EnginePodPlan
 from assay_operator.sizing.host import HostPlan
+from assay_operator.sizing.plans import Moment as AtOnce
+from assay_operator.sizing.plans import RecipePlan
 from assay_operator.sizing.rollout import EnginePlan
+from assay_operator.sizing.split import Pods, Split
 from assay_operator.sizing.stage_plan import StagePlan
 from assay_operator.sizing.terms import GIB, Moment, Term, in_millions
 
 _WIDTH = 30
 
 
-def text_of(plan: StagePlan, advice: Sequence[str]) -> str:
-    """Return the table of one stage."""
+def text_of(plan: RecipePlan) -> str:
+    """Return the tables of all stages, judges and evaluations, and what is there at once."""
+    tables = [_stage(*one) for one in plan.stages] + [_engine_pod(pod) for pod in plan.engines]
+    return "\n\n".join([*tables, *_moments(plan.moments)])
+
+
+def _stage(plan: StagePlan, advice: Sequence[str]) -> str:
     job = plan.learner
     batch, exact = job.batch, "" if job.clip.exact else "at most "
     lines = [
@@ -23,17 +32,58 @@ def text_of(plan: StagePlan, advice: Sequence[str]) -> str:
         f"at most {batch.completion_tokens:,}; {job.micro_batches} x {batch.rows} rows in a "
         "learner's step",
         *_learner(plan),
-        *(line for name, engine in plan.engines for line in _engine(name, engine)),
-        *_hosts(plan),
-        *_split(plan),
+        *([] if plan.rollout is None else _engine("rollout GPU", plan.rollout)),
+        *(line for host in plan.hosts for line in _host(host)),
+        *_split(plan.split),
         *_time(plan),
+        *_verdict(plan.problems),
     ]
-    problems = plan.problems
-    if not problems:
-        return "\n".join([*lines, "  fits"])
-    lines += ["  does not fit:", *(f"    {problem}" for problem in problems)]
-    lines += ["  to change:", *(f"    {change}" for change in advice)]
+    if plan.problems:
+        lines += ["  to change:", *(f"    {change}" for change in advice)]
     return "\n".join(lines)
+
+
+def _engine_pod(plan: EnginePodPlan) -> str:
+    job = plan.job
+    lines = [
+        f"{plan.owner}: {job.shape.name}, {in_millions(job.shape.parameters)} parameters",
+        f"  prompt at most {job.prompt_tokens:,} tokens, answer at most "
+        f"{job.completion_tokens:,}, context {job.max_length:,}",
+        *([] if plan.engine is None else _engine("GPU", plan.engine)),
+        *_host(plan.host),
+        *_split(plan.split),
+        *_verdict(plan.problems),
+    ]
+    return "\n".join(lines)
+
+
+def _verdict(problems: Sequence[str]) -> list[str]:
+    if not problems:
+        return ["  fits"]
+    return ["  does not fit:", *(f"    {problem}" for problem in problems)]
+
+
+def _moments(moments: Sequence[AtOnce]) -> list[str]:
+    """Return what lies on the nodes at once, while one resource after the other runs."""
+    if not any(moment.split.gpus for moment in moments):
+        return []
+    lines = ["GPUs over time, judges that are served meanwhile included"]
+    for moment in moments:
+        split = moment.split
+        parts = ", ".join(f"{pods.what} {_gpus(pods)}" for pods in split.pods)
+        lines.append(
+            f"    {moment.owner.name:<{_WIDTH}}{_count(split.gpus):>7} on {split.nodes} of "
+            f"{split.pool.nodes} nodes of {moment.pool_name}: {parts}"
+        )
+    return ["\n".join(lines)]
+
+
+def _gpus(pods: Pods) -> int:
+    return pods.count * pods.gpus
+
+
+def _count(gpus: int) -> str:
+    return f"{gpus} GPU" if gpus == 1 else f"{gpus} GPUs"
 
 
 def _learner(plan: StagePlan) -> list[str]:
@@ -53,38 +103,34 @@ def _engine(name: str, engine: EnginePlan) -> list[str]:
         else "there is none"
     )
     return [
-        f"  {name} GPU",
+        f"  {name}",
         *(_row(term) for term in engine.terms),
         _line("keys and values", engine.cache_bytes, cache),
         _line("total", engine.budget_bytes, "vLLM's share of the GPU"),
     ]
 
 
-def _hosts(plan: StagePlan) -> list[str]:
-    lines = []
-    for host in plan.hosts:
-        lines.append(f"  host of a pod of {host.what}")
-        lines += [_row(term) for term in host.terms]
-        lines.append(
-            _line(
-                "total",
-                host.num_bytes,
-                f"of {host.memory_available / GIB:.0f} GiB; /dev/shm {host.shm_bytes / GIB:.1f} of "
-                f"{host.shm_available / GIB:.1f} GiB",
-            )
-        )
-    return lines
+def _host(host: HostPlan) -> list[str]:
+    total = (
+        f"of {host.memory_available / GIB:.0f} GiB; /dev/shm {host.shm_bytes / GIB:.1f} of "
+        f"{host.shm_available / GIB:.1f} GiB"
+    )
+    return [
+        f"  host of a pod of {host.what}",
+        *(_row(term) for term in host.terms),
+        _line("total", host.num_bytes, total),
+    ]
 
 
-def _split(plan: StagePlan) -> list[str]:
+def _split(split: Split) -> list[str]:
     parts = ", ".join(
         f"{pods.what}: {pods.count} x {pods.processes} processes"
-        + (f" ({pods.gpus} GPUs)" if pods.gpus else "")
-        for pods in plan.split.pods
+        + (f" ({_count(pods.gpus)})" if pods.gpus else "")
+        for pods in split.pods
     )
-    line = f"  pool: {plan.split.nodes} of {plan.split.pool.nodes} nodes"
-    if plan.split.gpus:
-        line += f", {plan.split.gpus} GPUs, {plan.split.idle_gpus} idle on these nodes"
+    line = f"  pool: {split.nodes} of {split.pool.nodes} nodes"
+    if split.gpus:
+        line += f", {_count(split.gpus)}, {split.idle_gpus} idle on these nodes"
     return [line, f"    pods: {parts}"]
 
 
@@ -113,9 +159,21 @@ def _line(name: str, num_bytes: int, why: str) -> str:
     return f"    {name:<{_WIDTH}}{num_bytes / GIB:>8.2f} GiB  {why}"
 
 
-def plain(plan: StagePlan, advice: Sequence[str]) -> dict[str, Any]:
-    """Return the plan as plain data; sizes are in bytes, times in seconds."""
-    job, divided = plan.learner, plan.split
+def plain(plan: RecipePlan) -> dict[str, Any]:
+    """Return the plans as plain data; sizes are in bytes, times in seconds."""
+    return {
+        "stages": [_plain_stage(*one) for one in plan.stages],
+        "engines": [_plain_engine_pod(pod) for pod in plan.engines],
+        "atOnce": [
+            {"resource": str(m.owner), "poolName": m.pool_name, "pool": _plain_split(m.split)}
+            for m in plan.moments
+        ],
+        "fits": not plan.problems,
+    }
+
+
+def _plain_stage(plan: StagePlan, advice: Sequence[str]) -> dict[str, Any]:
+    job = plan.learner
     return {
         "stage": plan.stage.metadata.name,
         "model": {"name": job.shape.name, "parameters": job.shape.parameters},
@@ -124,21 +182,41 @@ def plain(plan: StagePlan, advice: Sequence[str]) -> dict[str, Any]:
         "visualTokens": job.clip.tokens,
         "completionTokens": job.batch.completion_tokens,
         "learner": _plain_learner(plan),
-        "engines": [_plain_engine(name, engine) for name, engine in plan.engines],
+        "rollout": None if plan.rollout is None else _plain_engine(plan.rollout),
         "hosts": [_plain_host(host) for host in plan.hosts],
-        "pool": {
-            "nodes": divided.nodes,
-            "gpus": divided.gpus,
-            "idleGpus": divided.idle_gpus,
-            "pods": [
-                {"what": p.what, "count": p.count, "processes": p.processes, "gpus": p.gpus}
-                for p in divided.pods
-            ],
-        },
+        "pool": _plain_split(plan.split),
         "stepSeconds": None if plan.time is None else plan.time.seconds,
         "fits": not plan.problems,
         "problems": plan.problems,
         "advice": list(advice),
+    }
+
+
+def _plain_engine_pod(plan: EnginePodPlan) -> dict[str, Any]:
+    job = plan.job
+    return {
+        "resource": str(plan.owner),
+        "model": {"name": job.shape.name, "parameters": job.shape.parameters},
+        "promptTokens": job.prompt_tokens,
+        "completionTokens": job.completion_tokens,
+        "contextTokens": job.max_length,
+        "engine": None if plan.engine is None else _plain_engine(plan.engine),
+        "hosts": [_plain_host(plan.host)],
+        "pool": _plain_split(plan.split),
+        "fits": not plan.problems,
+        "problems": plan.problems,
+    }
+
+
+def _plain_split(split: Split) -> dict[str, Any]:
+    return {
+        "nodes": split.nodes,
+        "gpus": split.gpus,
+        "idleGpus": split.idle_gpus,
+        "pods": [
+            {"what": p.what, "count": p.count, "processes": p.processes, "gpus": p.gpus}
+            for p in split.pods
+        ],
     }
 
 
@@ -155,9 +233,8 @@ def _plain_learner(plan: StagePlan) -> dict[str, Any]:
     }
 
 
-def _plain_engine(name: str, engine: EnginePlan) -> dict[str, Any]:
+def _plain_engine(engine: EnginePlan) -> dict[str, Any]:
     return {
-        "name": name,
         "budgetBytes": engine.budget_bytes,
         "cacheBytes": engine.cache_bytes,
         "cacheTokens": engine.cache_tokens,

@@ -1,4 +1,4 @@
-"""`assay plan`: what training stages need of a cluster's GPUs and hosts, without either."""
+"""`assay plan`: what stages, judges and evaluations need of a cluster, without it."""
 
 import json as json_format
 import re
@@ -12,10 +12,10 @@ from assay_trainer.cli.render import Pools
 from assay_trainer.cli.run import File, Json, Set
 
 if TYPE_CHECKING:
-    from assay_operator.sizing.stage_plan import StagePlan
+    from assay_operator.sizing.plans import RecipePlan
 
 DOES_NOT_FIT = 2
-"""Exit code when a stage does not fit its pool."""
+"""Exit code when something does not fit its pool."""
 
 _FRAME_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
@@ -61,9 +61,10 @@ def plan_command(  # noqa: PLR0913  (options of a command)
     gpu_bandwidth: GpuBandwidth = 1555.0,
     bandwidth_use: BandwidthUse = 0.6,
 ) -> None:
-    """Compute memory per GPU and host, GPU split and step time of training stages.
+    """Compute memory per GPU and host, GPU split and step time of a recipe.
 
-    Exit code 2 when a stage does not fit its node pool; what is missing and what to change is told.
+    Exit code 2 when a stage, judge or evaluation does not fit its pool: what is missing and what to
+    change is told.
 
     Raises:
         InvalidInput: a manifest or the platform is wrong, or a model's sizes are not known.
@@ -87,22 +88,20 @@ def plan_command(  # noqa: PLR0913  (options of a command)
         ),
         read_shape(model_config) if model_config else None,
     )
-    if json:
-        print(json_format.dumps({"stages": [plain(*one) for one in planned]}))
-    else:
-        print("\n\n".join(text_of(*one) for one in planned))
-    _refuse([plan for plan, _ in planned])
+    print(json_format.dumps(plain(planned)) if json else text_of(planned))
+    _refuse(planned)
 
 
-def _refuse(plans: "list[StagePlan]") -> None:
+def _refuse(plan: "RecipePlan") -> None:
     """End with the numbers of what does not fit."""
-    misfits = [plan for plan in plans if plan.problems]
-    if not misfits:
+    problems = plan.problems
+    if not problems:
         return
-    names = ", ".join(plan.stage.metadata.name for plan in misfits)
+    count = len(plan.stages) + len(plan.engines)
+    first = next(iter(problems))
     print(
-        f"assay: {len(misfits)} of {len(plans)} stages do not fit: {names}; "
-        f"{misfits[0].stage.metadata.name}: {misfits[0].problems[0]}",
+        f"assay: {len(problems)} of {count} resources do not fit: {', '.join(problems)}; "
+        f"{first}: {problems[first][0]}",
         file=sys.stderr,
     )
     raise typer.Exit(DOES_NOT_FIT)

@@ -1,0 +1,154 @@
+"""What an evaluation or a served judge needs: one inference engine, alone in a pod."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from assay_api import Dataset, Evaluation, TrainingStage
+from assay_api.layout import ResourceId
+from assay_api.platform import NodePool
+from assay_api.references import identify
+from assay_api.reward_model import RewardModel
+from assay_api.stage import Prompt
+from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
+from assay_operator.sizing.host import HostPlan, engine_host
+from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
+from assay_operator.sizing.shape import BYTES_OF, ModelShape
+from assay_operator.sizing.split import EVALUATION, JUDGES, Split, equal_pods, split
+from assay_operator.sizing.terms import GIB, Term
+from assay_operator.sizing.visual import clip_of
+
+_SCORE_TOKENS = 16
+"""A judge's answer: a score."""
+_SPARE_TOKENS = 8
+"""That an evaluation adds to its longest prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePodPlan:
+    """What the pod of an evaluation or of a judge needs, and what there is."""
+
+    owner: ResourceId
+    """The Evaluation or the RewardModel."""
+    pool_name: str
+    job: EngineJob
+    engine: EnginePlan | None
+    """How it uses its GPU; None on CPUs."""
+    host: HostPlan
+    split: Split
+    """Its pod, and those of the judges that are served meanwhile."""
+    context_problems: tuple[str, ...] = ()
+    """Requests that are longer than the model's context."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Why it cannot run there, with the numbers; empty when it can."""
+        gpu = [] if self.engine is None else [f"GPU: {p}" for p in self.engine.problems]
+        return [*gpu, *self.host.problems, *self.split.problems, *self.context_problems]
+
+
+def plan_evaluation(
+    evaluation: Evaluation,
+    dataset: Dataset,
+    prompt: Prompt,
+    shape: ModelShape,
+    pool: NodePool,
+    *,
+    judges: int,
+    assumed: Assumptions,
+) -> EnginePodPlan:
+    """Return what an evaluation needs of its pool.
+
+    Args:
+        evaluation: the evaluation.
+        dataset: what it asks about, for the frame plan.
+        prompt: how it asks: that of its model's stage.
+        shape: the sizes of its model.
+        pool: the node pool; without GPUs everything is in the memory of the host.
+        judges: reward models that the pool serves meanwhile, for the stage after it.
+        assumed: what nothing else says.
+    """
+    spec, clip = evaluation.spec, clip_of(dataset, assumed.frame_size)
+    text = text_tokens(prompt.system, prompt.question)
+    job = EngineJob(
+        shape=shape,
+        number_bytes=BYTES_OF[spec.precision],
+        tensor_parallel=1,
+        prompt_tokens=clip.tokens + clip.marks + text + _SPARE_TOKENS,
+        completion_tokens=spec.max_completion_tokens,
+        group_size=1,
+    )
+    return _plan(identify(evaluation), spec.pool, EVALUATION, job, pool, judges)
+
+
+def plan_judge(
+    judge: RewardModel,
+    askers: Iterable[tuple[TrainingStage, Dataset]],
+    shape: ModelShape,
+    pool: NodePool,
+    assumed: Assumptions,
+) -> EnginePodPlan:
+    """Return what a served reward model needs of its pool.
+
+    Args:
+        judge: the reward model.
+        askers: the stages that ask it, with their datasets: they say how long requests are.
+        shape: the sizes of its model.
+        pool: the node pool.
+        assumed: what nothing else says.
+    """
+    context = judge.spec.max_model_length_tokens
+    requests = {
+        stage.metadata.name: _request_tokens(judge, stage, dataset, assumed)
+        for stage, dataset in askers
+    }
+    job = EngineJob(
+        shape=shape,
+        number_bytes=BYTES_OF[judge.spec.precision],
+        tensor_parallel=1,
+        prompt_tokens=min(context, max(requests.values(), default=context)) - _SCORE_TOKENS,
+        completion_tokens=_SCORE_TOKENS,
+        group_size=1,
+        context_tokens=context,
+    )
+    too_long = tuple(
+        f"maxModelLengthTokens: a request of TrainingStage/{name} has up to {tokens:,} tokens, "
+        f"{context:,} are allowed"
+        for name, tokens in requests.items()
+        if tokens > context
+    )
+    found = _plan(identify(judge), judge.spec.pool, JUDGES, job, pool)
+    return replace(found, context_problems=too_long)
+
+
+def _request_tokens(
+    judge: RewardModel, stage: TrainingStage, dataset: Dataset, assumed: Assumptions
+) -> int:
+    """Return the tokens of a stage's longest request: frames, question, what is judged, a score."""
+    images = 0
+    if judge.spec.num_frames:
+        clip = clip_of(dataset, assumed.frame_size, judge.spec.num_frames)
+        images = clip.tokens + clip.marks
+    judged = stage.spec.rl.max_completion_tokens if stage.spec.rl else assumed.example_tokens
+    return images + text_tokens(stage.spec.prompt.question) + JUDGE_TOKENS + judged + _SCORE_TOKENS
+
+
+def _plan(
+    owner: ResourceId, pool_name: str, what: str, job: EngineJob, pool: NodePool, judges: int = 0
+) -> EnginePodPlan:
+    on_gpu = pool.gpus_per_node > 0
+    own = equal_pods(what, 1, 1, pool)
+    divided = split((own, *(equal_pods(JUDGES, 1, 1, pool),) * judges), pool)
+    parts, shm = engine_host(1, on_gpu=on_gpu, exported_bytes=0)
+    if not on_gpu:
+        parts = (*parts, Term("engine", job.cpu_bytes, "without GPUs: weights and cache"))
+    share = divided.share(own)
+    return EnginePodPlan(
+        owner=owner,
+        pool_name=pool_name,
+        job=job,
+        engine=plan_engine(job, int(pool.gpu_memory_gib * GIB)) if on_gpu else None,
+        host=HostPlan(
+            what, parts, shm, int(pool.memory_gib * share * GIB), int(pool.shm_gib * share * GIB)
+        ),
+        split=divided,
+    )
