@@ -24,6 +24,8 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only: choose another place",
     errno.EACCES: "permission is denied: change the owner or the mode, or choose another place",
     errno.EPERM: "permission is denied: change the owner or the mode, or choose another place",
+    errno.ENOLCK: "the file system has no locks: choose a place on a disk of this machine",
+    errno.EOPNOTSUPP: "the file system has no locks: choose a place on a disk of this machine",
     errno.ENOTDIR: "a file is where a folder is needed: choose another place",
 }
 

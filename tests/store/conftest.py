@@ -22,6 +22,12 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer
         yield server
 
 
+@pytest.fixture
+def minio_bucket(minio: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Return the URL of an empty bucket of MinIO; the environment leads to it."""
+    return new_bucket(minio, monkeypatch, tmp_path)
+
+
 @pytest.fixture(params=["minio", "versitygw"])
 def server(request: pytest.FixtureRequest) -> ObjectServer:
     """Each server in turn."""

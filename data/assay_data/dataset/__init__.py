@@ -17,9 +17,12 @@ from assay_data.dataset.clips import (
     DROPS,
     INFO,
     REMEDY,
+    SHAPES,
     ClipDataset,
+    clip_shapes,
     dropped_files,
     published_bytes,
+    shapes_of,
     verify_dataset,
 )
 from assay_data.dataset.pictures import decode_image
@@ -29,10 +32,13 @@ __all__ = [
     "DROPS",
     "INFO",
     "REMEDY",
+    "SHAPES",
     "ClipDataset",
     "ClipRow",
+    "clip_shapes",
     "decode_image",
     "dropped_files",
     "published_bytes",
+    "shapes_of",
     "verify_dataset",
 ]

@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +21,8 @@ from assay_data.store.trees import sizes_of, tree_files
 
 INFO = "dataset.json"
 DROPS = "drops.json"
+SHAPES = "clip_shapes"
+"""Key of the shapes in `dataset.json`."""
 REMEDY = "a dataset never changes: copy it again, or make it again with `assay data ingest`"
 _CLIPS_IN_MEMORY = 16
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
@@ -49,18 +51,29 @@ class ClipDataset:
         self._cached_frames = lru_cache(maxsize=_CLIPS_IN_MEMORY)(self._read_frames)
 
     @classmethod
-    def open(cls, store: Store) -> Self:
+    def open(cls, store: Store, split: Split | None = None) -> Self:
         """Return the dataset that was published at the root of a store.
+
+        Args:
+            store: where it is.
+            split: the only one that is needed: shards of the other are neither fetched nor read,
+                where shards are divided by split. None: both are needed.
 
         Raises:
             StoreError: there is none, it is unfinished or it is damaged.
         """
         digest = store.digest("")
-        with _damage_named(store.url):
-            folder = store.fetch("")
         info = _read_json(store, INFO)
+        others = {f"{other.lower()}-" for other in Split if split is not None and other != split}
+
+        def is_needed(name: str) -> bool:
+            return not any(PurePosixPath(name).name.startswith(other) for other in others)
+
+        with _damage_named(store.url):
+            folder = store.fetch("", is_needed)
         try:
-            return cls(folder, digest, info)
+            shards = [name for name in info["shards"] if is_needed(name)]
+            return cls(folder, digest, {**info, "shards": shards})
         except (KeyError, TypeError) as error:
             raise StoreError(f"{store.url}/{INFO} is no dataset's ({error}): {REMEDY}") from error
 
@@ -130,6 +143,28 @@ class ClipDataset:
                 "ingested without spec.source.rows.media"
             )
         return self.decode(row_id, images)
+
+
+def clip_shapes(store: Store) -> list[tuple[int, int, int]]:
+    """Return number of frames, width and height of the clips of a dataset, each kind once.
+
+    No shard is fetched, but for older datasets, whose `dataset.json` does not tell.
+
+    Raises:
+        StoreError: there is no dataset, or it is damaged.
+    """
+    store.digest("")
+    info = _read_json(store, INFO)
+    told = info.get(SHAPES) if isinstance(info, dict) else None
+    if told is None:
+        return shapes_of(ClipDataset.open(store).rows())
+    with _damage_named(f"{store.url}/{INFO}"):
+        return [(int(count), int(width), int(height)) for count, width, height in told]
+
+
+def shapes_of(rows: Iterable[ClipRow]) -> list[tuple[int, int, int]]:
+    """Return number of frames, width and height of rows, each kind once, in ascending order."""
+    return sorted({(len(row.timestamps_seconds), row.width, row.height) for row in rows})
 
 
 def dropped_files(store: Store) -> tuple[Drop, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from assay_api import Dataset, InvalidInput, Split
 from assay_api.dataset import DatasetSpec
 from assay_data.atomic import world_errors, write_json
-from assay_data.dataset import DROPS, INFO
+from assay_data.dataset import DROPS, INFO, SHAPES, shapes_of
 from assay_data.dataset.card import CARD, dataset_card
 from assay_data.dataset.overview import overview
 from assay_data.dataset.rows import UNLABELLED, ClipRow
@@ -109,7 +109,7 @@ def _write_tree(
             clips = _kept(chunks, is_kept, split, rows)
             names = write_shards(tree / SHARDS, split, clips, first_index=len(rows))
             shards += [f"{SHARDS}/{name}" for name in names]
-        info = summarise(spec, rows, drops) | {"shards": shards}
+        info = summarise(spec, rows, drops) | {"shards": shards, SHAPES: shapes_of(rows)}
         write_json(tree / DROPS, [asdict(drop) for drop in drops])
         write_json(tree / INFO, info)
         (tree / CARD).write_text(dataset_card(spec, overview(rows, drops, size_bytes=0)))

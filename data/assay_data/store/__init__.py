@@ -16,8 +16,8 @@ never sees half of one. Names that start with `.assay-` are the store's own.
 """
 
 from assay_data.store.folder import FolderStore
-from assay_data.store.interface import Store
+from assay_data.store.interface import Store, Wanted
 from assay_data.store.opening import local_copy, local_path, open_store
 from assay_data.store.trees import MANIFEST
 
-__all__ = ["MANIFEST", "FolderStore", "Store", "local_copy", "local_path", "open_store"]
+__all__ = ["MANIFEST", "FolderStore", "Store", "Wanted", "local_copy", "local_path", "open_store"]

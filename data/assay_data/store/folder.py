@@ -20,6 +20,7 @@ from assay_data.atomic import (
     world_errors,
     write_json,
 )
+from assay_data.store.interface import Wanted, everything
 from assay_data.store.trees import (
     JOURNAL,
     MANIFEST,
@@ -30,6 +31,7 @@ from assay_data.store.trees import (
     sha256_of_stream,
     tree_digest,
     tree_files,
+    wanted_of,
 )
 
 _WORK = RESERVED + "work"
@@ -210,14 +212,14 @@ class FolderStore:
             (target / JOURNAL).unlink()
         return tree_digest(files)
 
-    def fetch(self, prefix: str) -> Path:
-        """Return the folder of a published tree itself, after a look at the files' sizes.
+    def fetch(self, prefix: str, wanted: Wanted = everything) -> Path:
+        """Return the folder of a published tree itself, after a look at the wanted files' sizes.
 
         Raises:
             StoreError: the tree was never published entirely, or a file is missing or was changed.
         """
         folder = self.path(prefix)
-        for name, entry in tree_files(self, prefix).items():
+        for name, entry in wanted_of(tree_files(self, prefix), wanted).items():
             path = folder / name
             with world_errors(path, f"{self.url} is damaged"):
                 size = path.stat().st_size
@@ -225,7 +227,7 @@ class FolderStore:
                 raise changed(str(path), f"{size} bytes", entry["size_bytes"])
         return folder
 
-    def mirror(self, prefix: str) -> Path:
+    def mirror(self, prefix: str, wanted: Wanted = everything) -> Path:
         """Return the folder itself."""
         return self.path(prefix)
 

@@ -1,9 +1,17 @@
 """What a store can do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+Wanted = Callable[[str], bool]
+"""Tells of a file, by its path in a tree, whether it is needed here."""
+
+
+def everything(name: str) -> bool:
+    """Want every file."""
+    return True
 
 
 class Store(Protocol):
@@ -87,12 +95,15 @@ class Store(Protocol):
         """Copy a local folder under the prefix, manifest last; return the tree's digest."""
         ...
 
-    def fetch(self, prefix: str) -> Path:
-        """Return a local folder with a published tree, sizes checked."""
+    def fetch(self, prefix: str, wanted: Wanted = everything) -> Path:
+        """Return a local folder with the wanted files of a published tree, sizes checked.
+
+        In a store that is a folder itself the others are there too.
+        """
         ...
 
-    def mirror(self, prefix: str) -> Path:
-        """Return a local folder with all files under the prefix, published or not."""
+    def mirror(self, prefix: str, wanted: Wanted = everything) -> Path:
+        """Return a local folder with the wanted files under the prefix, published or not."""
         ...
 
     def verify(self, prefix: str) -> None:

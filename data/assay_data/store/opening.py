@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from assay_api.errors import InvalidInput
 from assay_data.store.folder import FolderStore
-from assay_data.store.interface import Store
+from assay_data.store.interface import Store, Wanted, everything
 from assay_data.store.trees import MANIFEST
 
 _ALLOWED = "allowed are a path, such as runs/one, file:///absolute/path, and s3://bucket/prefix"
@@ -36,11 +36,11 @@ def open_store(url: str) -> Store:
     return S3Store(connect(bucket), "").child(unquote(prefix).strip("/"))
 
 
-def local_copy(url: str) -> Path:
+def local_copy(url: str, wanted: Wanted = everything) -> Path:
     """Return the file or folder that a URL or a path means, on this machine.
 
     Of a bucket it is a copy: of a published tree, every file compared with its SHA-256; else of one
-    object, or of all under the prefix.
+    object, or of all under the prefix. Files of a tree that are not wanted are left out.
 
     Raises:
         InvalidInput: it is no place for files.
@@ -50,11 +50,11 @@ def local_copy(url: str) -> Path:
         return local_path(url)
     store = open_store(url)
     if store.exists(MANIFEST):
-        return store.fetch("")
+        return store.fetch("", wanted)
     parent, _, name = url.rpartition("/")
     if parent != "s3:/" and name and open_store(parent).exists(unquote(name)):
         return open_store(parent).bring(unquote(name))
-    return store.mirror("")
+    return store.mirror("", wanted)
 
 
 def local_path(url: str) -> Path:

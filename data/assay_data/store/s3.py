@@ -14,6 +14,7 @@ from assay_api.errors import StoreError
 from assay_data.atomic import RESERVED, remove_folder, world_errors
 from assay_data.store import transfer
 from assay_data.store.bucket import Bucket
+from assay_data.store.interface import Wanted, everything
 from assay_data.store.many import each, shown
 from assay_data.store.tree_cache import cache_folder, cached_tree
 from assay_data.store.trees import (
@@ -30,6 +31,7 @@ from assay_data.store.trees import (
     sizes_of,
     tree_digest,
     tree_files,
+    wanted_of,
 )
 
 
@@ -204,25 +206,26 @@ class S3Store:
         target._remove([JOURNAL])
         return tree_digest(files)
 
-    def fetch(self, prefix: str) -> Path:
+    def fetch(self, prefix: str, wanted: Wanted = everything) -> Path:
         """Return a local copy of a published tree, every file compared with its SHA-256.
 
-        A tree that is on this machine's disk already is not fetched again.
+        What is on this machine's disk already is not fetched again.
 
         Raises:
             StoreError: the tree was never published entirely, or a file is missing or was changed.
         """
-        target, files = self.child(prefix), tree_files(self, prefix)
+        target, files = self.child(prefix), wanted_of(tree_files(self, prefix), wanted)
         sha256 = {name: str(entry["sha256"]) for name, entry in files.items()}
         sizes = sizes_of(files)
         return cached_tree(
             tree_digest(files),
-            sum(sizes.values()),
+            lambda: sum(sizes.values()),
             lambda folder: target._download(sizes, folder, sha256),
+            target.url,
         )
 
-    def mirror(self, prefix: str) -> Path:
-        """Return a local copy of all files under the prefix, such as a model from elsewhere.
+    def mirror(self, prefix: str, wanted: Wanted = everything) -> Path:
+        """Return a local copy of the wanted files under the prefix, such as somebody's model.
 
         Raises:
             StoreError: there is none, it is a tree that is not published yet, or it cannot be read.
@@ -237,10 +240,14 @@ class S3Store:
                 f"{target.url} holds nothing finished: a publication is under way or was "
                 "interrupted; run what makes it again"
             )
+        found = {name: told for name, told in found.items() if wanted(name[start:])}
         sizes = {name[start:]: told.size_bytes for name, told in found.items()}
         digest = sha256_of([self._bucket.endpoint, {n: o.etag for n, o in found.items()}])
         return cached_tree(
-            digest, sum(sizes.values()), lambda folder: target._download(sizes, folder)
+            digest,
+            lambda: sum(sizes.values()),
+            lambda folder: target._download(sizes, folder),
+            target.url,
         )
 
     def verify(self, prefix: str) -> None:

@@ -1,16 +1,24 @@
 """Trees of a bucket on this machine's disk, by digest: fetched once, whoever asks.
 
-A tree in use is never removed: whoever got it holds a shared lock for as long as its process lives.
-When the cache is larger than `ASSAY_CACHE_GIB` (unset: 100), those longest unused go.
+The folder may be shared by all processes and pods of a machine at the same time:
+
+- One process fetches a tree, under an exclusive lock; the others wait and then use it.
+- A tree appears by a rename, whole. What a killed process left of one is cleared by the next fetch.
+- A tree in use is never removed: whoever got it holds a shared lock for as long as its process
+  lives. When the cache is larger than `ASSAY_CACHE_GIB` (unset: 100), or the disk is full, those
+  longest unused go.
+
+The kernel releases the locks of a dead process.
 """
 
 import fcntl
+import logging
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from assay_api.errors import InvalidInput
@@ -21,6 +29,7 @@ DEFAULT_GIB = 100.0
 _held: dict[Path, int] = {}
 """File descriptors of the locks of the trees that this process uses."""
 _one_at_a_time = threading.Lock()
+_LOG = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -30,61 +39,133 @@ def cache_folder() -> Path:
     return (Path(own) if own else Path(general) / "assay").expanduser().absolute()
 
 
-def cached_tree(digest: str, size_bytes: int, fetch: Callable[[Path], None]) -> Path:
+def cached_tree(
+    digest: str, size_bytes: Callable[[], int], fetch: Callable[[Path], None], what: str
+) -> Path:
     """Return the local folder of a tree, made by `fetch` unless it is there already.
 
     Args:
         digest: identifies the tree.
-        size_bytes: of its files together.
+        size_bytes: of its files together; called before a fetch only.
         fetch: writes all of them into an empty folder.
+        what: the tree's address, for messages.
 
     Raises:
         StoreError: the disk is full or not writable; nothing half is kept.
     """
     trees = cache_folder() / "trees"
     folder = trees / digest
-    with _one_at_a_time, world_errors(folder, "cannot keep a copy of a tree"):
+    with _one_at_a_time, world_errors(folder, f"cannot keep a copy of {what}"):
         trees.mkdir(parents=True, exist_ok=True)
         if folder not in _held:
-            lock = os.open(trees / f"{digest}.lock", os.O_CREAT | os.O_RDWR)
-            # From one kind of lock to the other there is a moment without: look again after it.
-            while not _shared(lock, folder):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not folder.is_dir():
-                    _make_room(trees, size_bytes)
-                    _fill(folder, fetch)
-            os.utime(lock)
+            lock = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR)
+            try:
+                _share(lock, folder, size_bytes, fetch, what)
+                os.utime(lock)
+            except BaseException:
+                os.close(lock)
+                raise
             _held[folder] = lock
     return folder
 
 
-def _shared(lock: int, folder: Path) -> bool:
-    """Take the shared lock; tell whether the tree is there, and so stays."""
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    return folder.is_dir()
+def keep_through_exec() -> None:
+    """Keep the trees that this process uses also for the program that it becomes by exec."""
+    with _one_at_a_time:
+        for lock in _held.values():
+            os.set_inheritable(lock, True)
+
+
+def _share(
+    lock: int, folder: Path, size_bytes: Callable[[], int], fetch: Callable[[Path], None], what: str
+) -> None:
+    """Take the shared lock of a tree that is there, fetched by this process if by no other."""
+    _take(lock, fcntl.LOCK_SH, what)
+    # From one kind of lock to the other there is a moment without: look again after it.
+    while not folder.is_dir():
+        _take(lock, fcntl.LOCK_EX, what)
+        if not folder.is_dir():
+            _clear_leftovers(folder.parent)
+            _make_room(folder.parent, size_bytes())
+            _fill(folder, fetch)
+        _take(lock, fcntl.LOCK_SH, what)
+
+
+def _take(lock: int, kind: int, what: str) -> None:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _LOG.info("waiting for another process of this machine that fetches %s", what)
+        fcntl.flock(lock, kind)
 
 
 def _fill(folder: Path, fetch: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as name:
-        new = Path(name) / "tree"
-        new.mkdir()
+    """Fetch a tree, whose exclusive lock is held."""
+    new = _unfinished(folder)
+    _remove(new)
+    new.mkdir()
+    try:
         fetch(new)
         new.rename(folder)
+    finally:
+        _remove(new)
+
+
+def _clear_leftovers(trees: Path) -> None:
+    """Remove what killed processes left: trees that they fetched or removed."""
+    for unfinished in trees.glob(f"{TEMPORARY}*"):
+        _alone(trees / unfinished.name.removeprefix(TEMPORARY), partial(_remove, unfinished))
 
 
 def _make_room(trees: Path, size_bytes: int) -> None:
     """Remove the trees that nobody uses, longest unused first, until the new one fits."""
-    left = _limit_bytes() - size_bytes - _size(trees)
+    allowed = _limit_bytes() - size_bytes - _size(trees)
+    free = shutil.disk_usage(trees).free - size_bytes
+    left = min(allowed, free)
     for path in sorted(trees.glob("*.lock"), key=lambda path: path.stat().st_mtime):
-        folder = path.with_suffix("")
         if left >= 0:
             return
-        if not folder.is_dir():
-            continue
-        with path.open("ab") as lock, suppress(BlockingIOError):
+        folder = path.with_suffix("")
+        if folder.is_dir():
+            size = _size(folder)
+            if _alone(folder, partial(_evict, folder)):
+                left += size
+    if allowed < 0 and left < 0:
+        _LOG.warning(
+            "the cache %s grows beyond ASSAY_CACHE_GIB=%g: all trees in it are in use",
+            *(trees.parent, _limit_bytes() / 2**30),
+        )
+
+
+def _evict(folder: Path) -> None:
+    """Remove a tree. Renamed first: one that is half removed must not look whole."""
+    folder.rename(_unfinished(folder))
+    _remove(_unfinished(folder))
+
+
+def _alone(folder: Path, act: Callable[[], None]) -> bool:
+    """Act under the exclusive lock of a tree, unless somebody has a lock of it; tell whether."""
+    with _lock_file(folder).open("ab") as lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left += _size(folder)
-            shutil.rmtree(folder)
+        except BlockingIOError:
+            return False
+        act()
+        return True
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _unfinished(folder: Path) -> Path:
+    """Return where a tree is while it is being fetched or removed."""
+    return folder.with_name(TEMPORARY + folder.name)
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 def _size(folder: Path) -> int:

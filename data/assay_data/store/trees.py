@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -105,6 +106,11 @@ def tree_files(store: "Store", prefix: str) -> Files:
         raise StoreError(
             f"{store.url}/{key} is damaged ({error}): delete the folder and make it again"
         ) from error
+
+
+def wanted_of(files: Files, wanted: Callable[[str], bool]) -> Files:
+    """Return the files of a tree that are wanted."""
+    return {name: entry for name, entry in files.items() if wanted(name)}
 
 
 def sizes_of(files: Files) -> dict[str, int]:

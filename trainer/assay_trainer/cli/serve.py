@@ -25,6 +25,7 @@ def serve_command(
     Raises:
         InvalidInput: there is no model.
     """
+    from assay_data.store.tree_cache import keep_through_exec
     from assay_trainer.models.published import check_model_folder, model_folder
 
     folder = model_folder(model)
@@ -39,6 +40,8 @@ def serve_command(
     arguments += ["--port", str(port), *context.args]
     if not own_chat_template:
         arguments += ["--chat-template", _template_file()]
+    # The server is this process: what it serves must not be evicted from the cache meanwhile.
+    keep_through_exec()
     os.execv(sys.executable, [sys.executable, "-m", server, *arguments])
 
 

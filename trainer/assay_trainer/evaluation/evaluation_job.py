@@ -21,7 +21,7 @@ def run_evaluation_job(job: ResolvedEvaluationJob) -> Summary | None:
         StoreError: the output cannot be written.
     """
     spec, store = job.evaluation.spec, open_store(job.output)
-    dataset = ClipDataset.open(open_store(job.dataset))
+    dataset = ClipDataset.open(open_store(job.dataset), spec.split)
     if job.watched is not None:
         return evaluate_newest(job.evaluation, job.watched, dataset, store)
     assert job.model is not None, "orders have a model, or a stage"

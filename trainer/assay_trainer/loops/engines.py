@@ -8,12 +8,12 @@ from tokenizers import Tokenizer
 
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_api.stage import Lora
-from assay_data.dataset import ClipDataset
+from assay_data.dataset import clip_shapes
 from assay_data.store import open_store
 from assay_data.video.frames import visual_tokens
 from assay_trainer.chat import detection_prompt
 from assay_trainer.loops.ray_cluster import group_resource
-from assay_trainer.models.published import check_model_folder, model_folder
+from assay_trainer.models.published import model_description
 from assay_trainer.process import ProcessName
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.pool import PoolConfig, RolloutPool
@@ -31,8 +31,8 @@ def start_pool(
         InvalidInput: the model's folder holds no model.
     """
     assert job.model is not None
-    folder = model_folder(job.model.uri)
-    check_model_folder(folder)
+    # Of model and dataset only what tells their sizes: the engines fetch the rest.
+    folder = model_description(job.model.uri)
     spec = job.stage.spec
     num_gpus = ray.cluster_resources().get("GPU", 0)
     prompt_tokens = _longest_prompt(folder, job)
@@ -62,6 +62,5 @@ def _longest_prompt(folder: Path, job: ResolvedStageJob) -> int:
     """Return the length in tokens of the longest prompt of the stage."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = [detection_prompt(job.stage.spec.prompt, mode)[0] for mode in ThinkingMode]
-    rows = ClipDataset.open(open_store(job.dataset)).rows()
-    visual = max(visual_tokens(len(r.timestamps_seconds), r.width, r.height) for r in rows)
+    visual = max(visual_tokens(*shape) for shape in clip_shapes(open_store(job.dataset)))
     return visual + max(len(tokenizer.encode(text).ids) for text in texts)

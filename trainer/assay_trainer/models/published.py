@@ -5,18 +5,24 @@ the frame plan of its dataset. Whoever uses the model asks it in the same way.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model
 from assay_api.stage import Prompt
-from assay_data.store import local_copy
+from assay_data.store import local_copy, open_store
 
 RESULT = "model"
 """Folder of the resulting model within a stage's folder."""
 CARD = "assay.json"
 """File of the card within a model's folder."""
+WEIGHTS = ".safetensors"
+"""Extension of weights; pickles are never loaded."""
+_DESCRIPTION = (".json", ".txt", ".jinja", ".model")
+"""Extensions of configurations and tokenizers."""
+_REMEDY = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
 
 
 class ModelCard(Model):
@@ -27,8 +33,42 @@ class ModelCard(Model):
 
 
 def model_folder(uri: str) -> Path:
-    """Return a local folder with the model at `uri`: published by a stage, or anybody's."""
-    return local_copy(uri)
+    """Return a local folder with the model at `uri`: published by a stage, or anybody's.
+
+    Only files of a checkpoint in safetensors are fetched: no pickles, code, or other formats.
+
+    Raises:
+        InvalidInput: it is no place for files.
+        StoreError: there is nothing, or it cannot be read.
+    """
+    return local_copy(uri, is_model_file)
+
+
+def model_description(uri: str) -> Path:
+    """Return a local folder with the model's configuration and tokenizer; weights aren't fetched.
+
+    Raises:
+        InvalidInput: it is no place for files, or holds no Qwen2.5-VL checkpoint with weights.
+        StoreError: there is nothing, or it cannot be read.
+    """
+    folder = local_copy(uri, lambda name: is_model_file(name) and not name.endswith(WEIGHTS))
+    _check_description(folder)
+    _check_weights(uri, [name for name in open_store(uri).list() if "/" not in name])
+    return folder
+
+
+def is_model_file(name: str) -> bool:
+    """Tell whether a file beside others is part of a checkpoint that can be loaded.
+
+    Folders hold other things: adapters, another library's weights, an original format.
+
+    Example:
+        >>> is_model_file("model-00001-of-00005.safetensors"), is_model_file("merges.txt")
+        (True, True)
+        >>> is_model_file("pytorch_model.bin"), is_model_file("onnx/config.json")
+        (False, False)
+    """
+    return "/" not in name and name.endswith((WEIGHTS, *_DESCRIPTION))
 
 
 def model_card(folder: Path) -> ModelCard:
@@ -39,19 +79,27 @@ def model_card(folder: Path) -> ModelCard:
 
 def check_model_folder(folder: Path) -> None:
     """Raise InvalidInput unless the folder holds a Qwen2.5-VL checkpoint with weights."""
-    remedy = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
-    if not (folder / "config.json").is_file():
-        raise InvalidInput(f"model {folder}: no config.json there; {remedy}")
-    if not any(folder.glob("*.safetensors")):
-        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise InvalidInput(
-            f"model {folder}: no weights (*.safetensors) there, found {found}; {remedy}"
-        )
-    architecture = _model_type(folder / "config.json")
+    _check_description(folder)
+    _check_weights(str(folder), [path.name for path in folder.iterdir()])
+
+
+def _check_description(folder: Path) -> None:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise InvalidInput(f"model {folder}: no config.json there; {_REMEDY}")
+    architecture = _model_type(config)
     if architecture != "qwen2_5_vl":
         raise InvalidInput(
             f"model {folder}: config.json has model_type {architecture!r}, allowed is "
-            f"'qwen2_5_vl'; {remedy}"
+            f"'qwen2_5_vl'; {_REMEDY}"
+        )
+
+
+def _check_weights(place: str, names: Sequence[str]) -> None:
+    if not any(name.endswith(WEIGHTS) for name in names):
+        found = ", ".join(sorted(names)) or "nothing"
+        raise InvalidInput(
+            f"model {place}: no weights (*{WEIGHTS}) there, found {found}; {_REMEDY}"
         )
 
 
