@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -58,13 +58,12 @@ def cached_tree(
     with _one_at_a_time, world_errors(folder, f"cannot keep a copy of {what}"):
         trees.mkdir(parents=True, exist_ok=True)
         if folder not in _held:
-            lock = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR)
-            try:
+            with ExitStack() as closing:
+                lock = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR)
+                closing.callback(os.close, lock)
                 _share(lock, folder, size_bytes, fetch, what)
                 os.utime(lock)
-            except BaseException:
-                os.close(lock)
-                raise
+                closing.pop_all()
             _held[folder] = lock
     return folder
 
