@@ -94,10 +94,17 @@ class Reward(Model):
         return self
 
 
+LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
+"""Ranks that vLLM takes."""
+
+
 class Lora(Model):
     """Low-rank adapters on the text model, instead of training all of its weights."""
 
-    rank: int = Field(default=16, ge=1, le=512, description="Rank r.")
+    rank: LoraRank = Field(
+        default=16,
+        description="Rank r: one of those for which vLLM, which serves every result, has kernels.",
+    )
     alpha: float = Field(
         default=32, gt=0, le=65_536, description="The update is scaled by alpha / r."
     )
@@ -201,12 +208,13 @@ class Rl(Model):
         description="Dynamic sampling: rounds of new prompts to fill a batch with groups that are "
         "neither all right nor all wrong; after the last the step goes on with those found.",
     )
-    logprob_tolerance: float = Field(
-        default=0.05,
+    logprob_tolerance: float | None = Field(
+        default=None,
         gt=0,
         le=1000,
-        description="Nats by which sampler and learner may differ on the canary after a weight "
-        "sync; beyond it the stage stops.",
+        description="Nats by which sampler and learner may differ on the canary's tokens after a "
+        "weight sync; beyond it the stage stops. Unset: by placement.precision, 0.001 for Float32 "
+        "and 1 for BFloat16, whose rounding alone gives 0.1.",
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW.")
     validation: Validation = Field(default=Validation(), description="Held-out accuracy.")

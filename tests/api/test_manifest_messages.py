@@ -57,6 +57,10 @@ def message_of(text: str) -> str:
             "field spec.rl.modes[0]: got 'Thnk', allowed: Think, NoThink; did you mean Think?",
         ),
         (
+            RL + "  lora: {rank: 12}\n",
+            "field spec.lora.rank: got 12, allowed: 1, 8, 16, 32, 64, 128, 256, 320 or 512",
+        ),
+        (
             RL + "  sft: {task: Judge, steps: 1}\n",
             "field spec: exactly one of sft, rl, fusion is allowed, found sft and rl",
         ),

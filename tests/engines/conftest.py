@@ -260,9 +260,11 @@ def cluster() -> Iterator[None]:
 def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[..., RolloutPool]:
     """Start rollout engines on the scratch model, and wait for them."""
 
-    def start(*, num_engines: int = 1, lora: Lora | None = None) -> RolloutPool:
+    def start(
+        *, num_engines: int = 1, lora: Lora | None = None, precision: str = "Float32"
+    ) -> RolloutPool:
         engine = EngineConfig(
-            precision="Float32",
+            precision=precision,
             max_model_length_tokens=256,
             max_sequences=64,
             lora=lora,

@@ -23,7 +23,7 @@ from assay_trainer.checkpoints import Position
 from assay_trainer.models.export import WEIGHTS_FILE, export_checkpoint
 from assay_trainer.models.published import ModelCard
 
-LORA = {"rank": 4, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
+LORA = {"rank": 8, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

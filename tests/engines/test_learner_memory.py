@@ -22,7 +22,7 @@ def held_bytes(optimizer) -> int:
 
 @pytest.mark.parametrize(
     ("zero_stage", "precision", "rank"),
-    [(2, "BFloat16", 0), (2, "BFloat16", 4), (1, "Float32", 0), (0, "Float32", 0)],
+    [(2, "BFloat16", 0), (2, "BFloat16", 8), (1, "Float32", 0), (0, "Float32", 0)],
 )
 def test_weights_float32_copy_and_moments(
     make_parts, draw_completions, zero_stage: int, precision: str, rank: int

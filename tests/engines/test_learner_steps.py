@@ -114,7 +114,7 @@ def test_the_vision_tower_moves_only_where_it_is_trained(
 def test_only_adapters_are_trained_and_merging_them_changes_nothing(
     make_parts, draw_completions, rl, tmp_path: Path
 ) -> None:
-    lora = {"rank": 4, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
+    lora = {"rank": 8, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
     parts = make_parts(**rl(optimizer={"learningRate": 0.02}), lora=lora)
     rows = draw_completions(parts, LENGTHS)
     before = {name: t.clone() for name, t in parts.policy.model.state_dict().items()}

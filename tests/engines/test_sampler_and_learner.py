@@ -1,6 +1,7 @@
 """The samplers are real vLLM engines in Ray actors; the learner is DeepSpeed's in this process."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 
 from assay_api import EngineError, ThinkingMode
 from assay_trainer.learner.batch import Completion, collate
+from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.models.inputs import visual_token_ids
-from assay_trainer.rollout.pool import ClipRequest
+from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 from assay_trainer.rollout.sampler import SamplingPlan
 
 TOLERANCE = 1e-4
@@ -112,30 +114,59 @@ def test_after_a_sync_both_run_the_changed_weights(pool, parts, requests, draw_c
 class Deaf:
     """A pool that is given weights and goes on with the ones it has."""
 
-    def __init__(self, pool) -> None:
+    def __init__(self, pool, weights) -> None:
         self.each = pool.each
+        self._pool, self._weights = pool, weights
 
-    def load(self, weights, policy_version: int) -> None:
-        pass
+    def load(self, weights, policy_version: int):
+        return self._pool.load(self._weights, policy_version)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_the_canary_passes_what_is_synced_and_stops_what_is_not(
-    pool, make_parts, rl, draw_completions, temperature: float
-) -> None:
-    parts = make_parts(**rl(temperature=temperature, logprobTolerance=TOLERANCE))
-    method = parts.stage.spec.rl
+def weight_sync(parts, pool, method=None) -> WeightSync:
     row = parts.dataset.rows()[0]
     canary = prompt_item(row, parts.stage.spec.prompt, ThinkingMode.THINK)
+    return WeightSync(parts, pool, canary, method or parts.stage.spec.rl)
 
-    assert WeightSync(parts, pool, canary, method).push(0) < TOLERANCE
+
+@pytest.fixture(scope="module")
+def bfloat16_pool(cluster, make_pool) -> Iterator[RolloutPool]:
+    pool = make_pool(precision="BFloat16")
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize("precision", ["Float32", "BFloat16"])
+def test_weights_that_did_not_arrive_stop_the_stage(
+    request, make_parts, rl, draw_completions, precision: str
+) -> None:
+    """By default the canary alone would let all of this pass in BFloat16."""
+    pool = request.getfixturevalue("pool" if precision == "Float32" else "bfloat16_pool")
+    optimizer = {"learningRate": 1e-4}
+    parts = make_parts(
+        **rl(optimizer=optimizer, logprobTolerance=None), placement={"precision": precision}
+    )
+    limit = LIMITS[precision].canary_nats
+    before = parts.policy.exported_weights()
+    assert weight_sync(parts, pool).push(0) < limit
     train(parts, draw_completions)
-    with pytest.raises(
-        EngineError,
-        match=re.escape("(spec.rl.logprobTolerance: 0.0001): the samplers do not run the learner"),
-    ):
-        WeightSync(parts, Deaf(pool), canary, method).push(3)
-    assert WeightSync(parts, pool, canary, method).push(3) < TOLERANCE
+
+    with pytest.raises(EngineError, match=r"engine 0 did not load policy version 3: \d+ of 57 "):
+        weight_sync(parts, Deaf(pool, before)).push(3)
+    half = {n: t for n, t in parts.policy.exported_weights().items() if ".layers.1." not in n}
+    with pytest.raises(EngineError, match=r"\d+ of 57 tensors differ .* as layers\.1\.self_attn"):
+        weight_sync(parts, Deaf(pool, half)).push(3)
+    assert weight_sync(parts, pool).push(3) < limit
+
+
+def test_the_canary_stops_a_sampler_that_computes_something_else(pool, make_parts, rl) -> None:
+    """It has the learner's weights, and divides the logits by another temperature."""
+    parts = make_parts(**rl())
+    cooler = rl(temperature=0.7, logprobTolerance=TOLERANCE)
+    method = parts.stage.spec.rl.model_validate(cooler["rl"])
+
+    with pytest.raises(EngineError, match=re.escape("(spec.rl.logprobTolerance: 0.0001)")):
+        weight_sync(parts, pool, method).push(0)
+    assert weight_sync(parts, pool).push(0) < TOLERANCE
 
 
 def test_a_request_has_the_same_samples_in_any_batch(pool, parts, requests) -> None:

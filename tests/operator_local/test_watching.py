@@ -40,7 +40,7 @@ spec:
   model: {fromStage: base}
   dataset: clips
   prompt: {question: "Real? A) yes B) no"}
-  lora: {rank: 4}
+  lora: {rank: 8}
   sft: {task: Judge, steps: 4}
   placement: {precision: Float32}
 ---

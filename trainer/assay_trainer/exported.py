@@ -24,7 +24,12 @@ RECORDED = {
     "length/mean_tokens": "Mean length of the step's rollouts.",
     "length/truncated": "Share of the step's rollouts that reached the limit.",
     "logprob/canary_difference": "Largest difference of sampler and learner on the canary, nats.",
+    "logprob/far_tokens": "Share of the step's tokens on which sampler and learner differ by more "
+    "than rounding explains.",
+    "logprob/kl": "Estimated KL divergence from sampler to learner at the same weights, nats per "
+    "token.",
     "logprob/max_difference": "Largest difference of sampler and learner on rollouts, nats.",
+    "logprob/mean_difference": "Mean difference of sampler and learner on rollouts, nats.",
     "loss": "Loss of the step.",
     "mode/obeyed_*": "Share of held-out answers in the mode asked for, by mode.",
     "reward/*": "Mean of a reward term over the step's rollouts, where it was given.",

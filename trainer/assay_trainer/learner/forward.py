@@ -125,7 +125,7 @@ class RowScorer(nn.Module):
     def _chunk(
         self, lm_head: nn.Module, states: Float[Tensor, "out hidden"], ids: Int[Tensor, " out"]
     ) -> tuple[Float[Tensor, " out"], Float[Tensor, " out"]]:
-        logits = lm_head(states).float()
+        logits = lm_head(states)
         bias = torch.zeros(logits.shape[-1], device=logits.device)
         bias[list(self._banned)] = _BANNED_BIAS
         table = ((logits + bias) / self._temperature).log_softmax(-1)

@@ -12,6 +12,7 @@ from assay_trainer.algorithms.dapo import dapo_loss
 from assay_trainer.algorithms.importance import importance_weights
 from assay_trainer.learner.batch import Completion, MicroBatch
 from assay_trainer.learner.forward import CompletionLogprobs
+from assay_trainer.loops.agreement import LIMITS, Disagreement, disagreement, warn_of_disagreement
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.records import ScoredGroup
 
@@ -35,8 +36,8 @@ class Seen:
     num_tokens: int
     entropy_nats: float
     num_clipped: float
-    max_logprob_difference: float
-    """Largest difference, in nats, between learner and sampler at the same weights."""
+    disagreement: Disagreement
+    """Of learner and sampler at the same weights."""
 
 
 def learn(parts: StageParts, rl: Rl, groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -54,10 +55,13 @@ def learn(parts: StageParts, rl: Rl, groups: Sequence[ScoredGroup]) -> dict[str,
     losses = [MicroBatchLoss(parts, rl, cut, num_tokens) for cut in cuts]
     update = learner.update([(loss.batch, loss) for loss in losses])
     seen = learner.gather([loss.seen for loss in losses if loss.seen is not None])
+    combined = _combined([one for rank in seen for one in rank], num_tokens)
+    if learner.rank == 0:
+        warn_of_disagreement(combined, parts.stage.spec.placement.precision)
     return {
         "grad_norm": update.grad_norm,
         "learning_rate": update.learning_rate,
-        **_combined([one for rank in seen for one in rank], num_tokens),
+        **combined,
     }
 
 
@@ -71,6 +75,7 @@ class MicroBatchLoss:
         self._rl = rl
         self._num_tokens = num_tokens
         self._idle = rows[0].idle
+        self._far_nats = LIMITS[parts.stage.spec.placement.precision].far_nats
         device = self.batch.input_ids.device
         self._advantages = torch.tensor([row.advantage for row in rows], device=device)
         self._sampler_logprobs = pad_sequence(
@@ -93,13 +98,14 @@ class MicroBatchLoss:
             clip_high=self._rl.clip_high,
         )
         if not self._idle:
-            difference = (old - self._sampler_logprobs).abs() * mask
             self.seen = Seen(
                 loss=policy.loss.item(),
                 num_tokens=int(mask.sum()),
                 entropy_nats=out.entropy.sum().item(),
                 num_clipped=policy.clip_fraction.item() * int(mask.sum()),
-                max_logprob_difference=difference.max().item(),
+                disagreement=disagreement(
+                    old, self._sampler_logprobs, mask, far_nats=self._far_nats
+                ),
             )
         return policy.loss
 
@@ -118,6 +124,9 @@ def _combined(seen: Sequence[Seen], num_tokens: int) -> dict[str, float]:
         "loss": sum(one.loss for one in seen),
         "entropy/mean_nats": sum(one.entropy_nats for one in seen) / num_tokens,
         "clip_fraction": sum(one.num_clipped for one in seen) / num_tokens,
-        "logprob/max_difference": max(one.max_logprob_difference for one in seen),
+        "logprob/max_difference": max(one.disagreement.largest_nats for one in seen),
+        "logprob/mean_difference": sum(one.disagreement.total_nats for one in seen) / num_tokens,
+        "logprob/kl": sum(one.disagreement.kl_nats for one in seen) / num_tokens,
+        "logprob/far_tokens": sum(one.disagreement.num_far for one in seen) / num_tokens,
         "tokens/learned": float(num_tokens),
     }

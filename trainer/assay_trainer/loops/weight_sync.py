@@ -1,12 +1,22 @@
-"""Weights from learner to samplers, proven by a canary before anything is sampled with them."""
+"""Weights from learner to samplers, proven twice before anything is sampled with them.
+
+Each engine reads back what it has loaded: its digests must be the learner's. Then a canary: on the
+same tokens both must compute the same log-probabilities, as far as the number format allows.
+"""
+
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from assay_api import EngineError
 from assay_api.stage import Rl
 from assay_trainer.learner.batch import Completion
+from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.parts import StageParts
+from assay_trainer.models.policy import DTYPES
 from assay_trainer.records import PromptItem
+from assay_trainer.rollout.loaded_weights import mismatch, weights_to_load
 from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 from assay_trainer.rollout.sampler import Sample, SamplingPlan
 
@@ -18,7 +28,9 @@ class WeightSync:
 
     def __init__(self, parts: StageParts, pool: RolloutPool, canary: PromptItem, rl: Rl) -> None:
         """Compare learner and samplers on the canary prompt after each push."""
-        self._parts, self._pool, self._tolerance = parts, pool, rl.logprob_tolerance
+        precision = parts.stage.spec.placement.precision
+        self._parts, self._pool, self._dtype = parts, pool, DTYPES[precision]
+        self._tolerance = rl.logprob_tolerance or LIMITS[precision].canary_nats
         self._plan = SamplingPlan(1, _CANARY_TOKENS, rl.temperature)
         self._request = ClipRequest(canary.text, canary.row_id, seed=0)
         self._encoded = parts.encode(canary.text, canary.row_id)
@@ -27,19 +39,34 @@ class WeightSync:
         """Load the weights into every engine; return the canary's largest difference in nats.
 
         Raises:
-            EngineError: an engine does not compute what the learner computes.
+            EngineError: an engine has not loaded what the learner has, or does not compute what the
+                learner computes.
         """
-        self._pool.load(self._parts.policy.exported_weights(), policy_version)
+        self._deliver(self._parts.policy.exported_weights(), policy_version)
         answers = self._pool.each(self._request, self._plan)
         difference = max(self._difference(answer) for answer in answers)
-        if difference > self._tolerance:
+        # Not "greater than": a difference that is no number is not within any tolerance.
+        if not difference <= self._tolerance:
             raise EngineError(
-                f"after the weight sync to version {policy_version}, sampler and learner differ by "
-                f"{difference:.2e} nats on the same tokens (spec.rl.logprobTolerance: "
-                f"{self._tolerance:g}): the samplers do not run the learner's weights. Nothing was "
-                "sampled with them and the last checkpoint is kept"
+                f"after the weight sync to policy version {policy_version}, sampler and learner "
+                f"differ by {difference:.2e} nats on the same tokens (spec.rl.logprobTolerance: "
+                f"{self._tolerance:g}), although the samplers have loaded the learner's weights: "
+                "they compute something else with them. Nothing was sampled with them and the last "
+                "checkpoint is kept"
             )
         return difference
+
+    def _deliver(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
+        wanted = weights_to_load(weights, self._dtype, self._parts.stage.spec.lora)
+        for index, found in enumerate(self._pool.load(weights, policy_version)):
+            if differs := mismatch(wanted, found):
+                raise EngineError(
+                    f"rollout engine {index} did not load policy version {policy_version}: "
+                    f"{differs}. Nothing was sampled with it and the last checkpoint is kept: the "
+                    "same command resumes from it. If it happens again, installed vLLM loads "
+                    "weights in another way than Assay knows: run `assay doctor`, which shows "
+                    "its version"
+                )
 
     def _difference(self, answer: Sample) -> float:
         rollout = answer.rollout

@@ -12,6 +12,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from assay_api import InvalidInput
 from assay_api.stage import Lora
+from assay_trainer.models.float32_head import Float32Head
 from assay_trainer.models.published import check_model_folder
 from assay_trainer.models.vision_attention import attend_by_window_size
 
@@ -85,6 +86,7 @@ def load_policy(
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=DTYPES[precision])
     model.config.use_cache = False
     attend_by_window_size(model)
+    model.lm_head = Float32Head(model.lm_head)
     processor = AutoProcessor.from_pretrained(folder)
     model.model.visual.requires_grad_(not freeze_vision_tower)
     # Adapters freeze all weights of the model itself.

@@ -24,6 +24,7 @@ from assay_trainer.models.published import model_folder
 from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.records import Clip
 from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.loaded_weights import LoadedWeights, mismatch
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
@@ -104,8 +105,12 @@ class _Engine:
         ]
         return self._sampler.sample(clips, plan)
 
-    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
+    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> LoadedWeights:
         self._sampler.load(weights, policy_version)
+        return self._sampler.loaded()
+
+    def loaded(self) -> LoadedWeights:
+        return self._sampler.loaded()
 
 
 class RolloutPool:
@@ -120,6 +125,7 @@ class RolloutPool:
             resources={config.resource: 1} if config.resource else None,
         )(_Engine)
         self._weights: tuple[Any, ...] = ()
+        self._loaded: LoadedWeights | None = None
         self._engines = [self._start() for _ in range(config.num_engines)]
 
     def wait_ready(self) -> None:
@@ -153,14 +159,22 @@ class RolloutPool:
             results[index::count] = answer
         return results
 
-    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
+    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> list[LoadedWeights]:
         """Sample from these weights from now on.
+
+        Returns:
+            What each engine has then, as it read it back from its own model. An engine that is
+            made later in the place of another must have the same.
 
         Raises:
             EngineError: an engine failed more often than it may be replaced.
         """
-        self._weights = (ray.put(dict(weights)), policy_version)
-        self._ask([lambda engine: engine.load.remote(*self._weights)] * len(self._engines))
+        self._weights, self._loaded = (ray.put(dict(weights)), policy_version), None
+        found: list[LoadedWeights] = self._ask(
+            [lambda engine: engine.load.remote(*self._weights)] * len(self._engines)
+        )
+        self._loaded = found[0]
+        return found
 
     def each(self, request: ClipRequest, plan: SamplingPlan) -> list[Sample]:
         """Ask every engine the same, for comparing them.
@@ -190,7 +204,11 @@ class RolloutPool:
     def _finish(self, index: int, call: _Call, reference: Any) -> Any:
         for replaced in range(_MAX_REPLACEMENTS + 1):
             try:
-                return ray.get(reference, timeout=self._config.call_timeout_seconds)
+                answer = ray.get(reference, timeout=self._config.call_timeout_seconds)
+                if replaced and self._loaded is not None:
+                    found = self._engines[index].loaded.remote()
+                    self._compare(index, ray.get(found, timeout=self._config.call_timeout_seconds))
+                return answer
             except (RayActorError, GetTimeoutError) as error:
                 if replaced == _MAX_REPLACEMENTS:
                     raise EngineLostError(
@@ -205,6 +223,15 @@ class RolloutPool:
             except RayTaskError as error:
                 raise EngineError(f"rollout engine {index} failed: {error}") from error
         raise AssertionError("the last try returns or raises")
+
+    def _compare(self, index: int, found: LoadedWeights) -> None:
+        assert self._loaded is not None
+        if differs := mismatch(self._loaded, found):
+            raise EngineError(
+                f"rollout engine {index} was replaced and does not run policy version "
+                f"{self._weights[1]}: {differs}. What it sampled is not used and the last "
+                "checkpoint is kept"
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from assay_trainer.records import Clip, Rollout
+from assay_trainer.rollout.loaded_weights import LoadedWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +52,8 @@ class Sampler(Protocol):
 
     def load(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
         """Sample from these weights from now on."""
+        ...
+
+    def loaded(self) -> LoadedWeights:
+        """Return what it samples from now, read back from the model that it runs."""
         ...

@@ -5,6 +5,7 @@ log-probabilities after temperature and logit bias ("processed"), a seed for eac
 empty caches after each change of the weights.
 """
 
+import functools
 import json
 import os
 import tempfile
@@ -37,6 +38,8 @@ from assay_trainer import exported
 from assay_trainer.models.inputs import visual_token_ids
 from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.engine_weights import loaded_adapter, loaded_model
+from assay_trainer.rollout.loaded_weights import LoadedWeights
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
 _CPU_CACHE_BYTES = 2**29
@@ -54,6 +57,7 @@ class VllmSampler:
         self._bias = dict.fromkeys(visual_token_ids(processor), BANNED_BIAS)
         self._version = 0
         self._lora = config.lora
+        self._dtype: torch.dtype = getattr(torch, config.precision.lower())
         self._adapter: LoRARequest | None = None
         self._llm = LLM(str(model), **engine_arguments(config))
 
@@ -98,6 +102,15 @@ class VllmSampler:
         self._version = policy_version
         exported.ROLLOUT_LOAD_SECONDS.inc(time.perf_counter() - started)
         exported.ROLLOUT_VERSION.set(policy_version)
+
+    def loaded(self) -> LoadedWeights:
+        """Return what it samples from now, read back from the model that it runs."""
+        read = functools.partial(loaded_model, dtype=self._dtype)
+        if self._lora is not None:
+            number = self._adapter.lora_int_id if self._adapter is not None else 0
+            read = functools.partial(loaded_adapter, dtype=self._dtype, adapter_id=number)
+        found: list[LoadedWeights] = self._llm.apply_model(read)
+        return found[0]
 
     def _load_adapter(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
         assert self._lora is not None
@@ -163,6 +176,8 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         "limit_mm_per_prompt": {"image": 0, "video": 1},
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",
+        # As the learner does; in BFloat16 a logit between 8 and 16 is only known to 0.06.
+        "hf_overrides": {"head_dtype": "float32"},
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "gpu_memory_utilization": config.memory_fraction,
@@ -188,7 +203,7 @@ def video(clip: Clip) -> tuple[Any, dict[str, Any]]:
 def _lora_arguments(lora: Lora | None) -> dict[str, Any]:
     if lora is None:
         return {}
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": max(8, lora.rank)}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora.rank}
 
 
 def _adapter_config(lora: Lora) -> dict[str, Any]:
