@@ -76,6 +76,7 @@ def disagreement(
         learner minus sampler. It is never negative and on average exact.
 
     Example:
+        >>> import torch
         >>> learner = torch.log(torch.tensor([[0.5, 0.2, 0.9]]))
         >>> sampler = torch.log(torch.tensor([[0.5, 0.1, 0.1]]))
         >>> mask = torch.tensor([[True, True, False]])
