@@ -228,7 +228,8 @@ class Fusion(Model):
         default=400,
         ge=2,
         le=10_000_000,
-        description="At most this many examples, balanced over the classes.",
+        description="At most this many examples, half of each class. Clips are sampled, in an "
+        "order that the seed shuffles, until as many of each class have a right answer.",
     )
     max_completion_tokens: int = Field(
         default=750,

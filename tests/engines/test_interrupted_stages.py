@@ -17,15 +17,17 @@ from assay_trainer.metrics_log import read_metrics
 DEADLINE_SECONDS = 300
 
 
-def finish(run_stage, job) -> None:
+def finish(run_stage, job) -> str:
+    """Run the stage to its end; return its log."""
     with run_stage(job) as process:
         log = process.communicate(timeout=DEADLINE_SECONDS)[0]
     assert process.returncode == 0, log
+    return log
 
 
-def kill_after(run_stage, job, step: int, more_seconds: float) -> None:
-    """Start the stage and kill all of its processes somewhat after a step's numbers are there."""
-    awaited = Path(job.output, "metrics", f"step-{step:06d}.json")
+def kill_after(run_stage, job, key: str, more_seconds: float) -> None:
+    """Start the stage and kill all of its processes somewhat after a file is there."""
+    awaited = Path(job.output, key)
     deadline = time.monotonic() + DEADLINE_SECONDS
     with run_stage(job) as process:
         while not awaited.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -34,6 +36,10 @@ def kill_after(run_stage, job, step: int, more_seconds: float) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         log = process.communicate()[0]
     assert awaited.exists(), log
+
+
+def numbers_of(step: int) -> str:
+    return f"metrics/step-{step:06d}.json"
 
 
 def trace(output: Path) -> dict[int, dict[str, float]]:
@@ -70,7 +76,7 @@ def test_supervised_training_ends_the_same_however_often_it_is_killed(
 
     killed = sft_job(tmp_path / "killed")
     for step in (1, 2, 4):
-        kill_after(run_stage, killed, step, moments.uniform(0, 0.3))
+        kill_after(run_stage, killed, numbers_of(step), moments.uniform(0, 0.3))
     assert not (tmp_path / "killed" / "completion.json").exists()
     finish(run_stage, killed)
 
@@ -88,7 +94,7 @@ def test_reinforcement_learning_ends_the_same_when_killed_twice(
 
     moments = random.Random(1)
     for step in (1, 2):
-        kill_after(run_stage, killed, step, moments.uniform(0, 0.5))
+        kill_after(run_stage, killed, numbers_of(step), moments.uniform(0, 0.5))
     finish(run_stage, killed)
 
     assert_same_result(tmp_path / "killed", tmp_path / "undisturbed")
@@ -100,3 +106,25 @@ def test_reinforcement_learning_ends_the_same_when_killed_twice(
         name = f"rollouts/step-{step:06d}.parquet"
         tables = [pq.read_table(tmp_path / run / name) for run in ("killed", "undisturbed")]
         assert tables[0].equals(tables[1])
+
+
+def test_a_fusion_stage_killed_while_it_samples_learns_from_the_same_samples(
+    run_stage, make_orders, dataset, speaking_model, tmp_path: Path
+) -> None:
+    orders = make_orders(dataset, speaking_model)
+    # Two clips at once: 256 completions are what an engine draws side by side.
+    method = {"samplesPerClip": 128, "maxCompletionTokens": 24, "steps": 2, "examplesPerStep": 4}
+    spec = {"fusion": {**method, "maxExamples": 16}, "checkpoint": {"every": 1, "keep": 1}}
+    undisturbed, killed = (orders(tmp_path / name, spec) for name in ("undisturbed", "killed"))
+    finish(run_stage, undisturbed)
+
+    kill_after(run_stage, killed, "collection/chunk-000001.json", 0)
+    chunks = list((tmp_path / "killed/collection").iterdir())
+    assert len(chunks) >= 2 and not (tmp_path / "killed/collected.json").exists()
+    log = finish(run_stage, killed)
+
+    assert f"goes on after {2 * len(chunks)} clips of an earlier attempt" in log
+    texts = [(tmp_path / run / "collected.json").read_text() for run in ("killed", "undisturbed")]
+    assert texts[0] == texts[1]
+    assert len(json.loads(texts[0])["samples"]) > 2
+    assert_same_result(tmp_path / "killed", tmp_path / "undisturbed")

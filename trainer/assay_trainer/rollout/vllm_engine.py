@@ -64,7 +64,12 @@ class VllmSampler:
     def sample(
         self, requests: Sequence[SampleRequest], plan: SamplingPlan
     ) -> list[tuple[Sample, ...]]:
-        """Draw `plan.num_samples` completions for each request, in order."""
+        """Draw `plan.num_samples` completions for each request, in order.
+
+        What earlier calls have left in the caches is not used: it changes the last bits, and an
+        engine that was started anew would not draw the same.
+        """
+        self._forget()
         prompts = [
             {"prompt": request.text, "multi_modal_data": {"video": video(request.clip)}}
             for request in requests
@@ -96,9 +101,8 @@ class VllmSampler:
             self._llm.collective_rpc(
                 "reload_weights", kwargs={"weights_iterator": list(weights.items())}
             )
-        self._llm.reset_prefix_cache()
         self._llm.llm_engine.reset_mm_cache()
-        self._llm.llm_engine.reset_encoder_cache()
+        self._forget()
         self._version = policy_version
         exported.ROLLOUT_LOAD_SECONDS.inc(time.perf_counter() - started)
         exported.ROLLOUT_VERSION.set(policy_version)
@@ -111,6 +115,10 @@ class VllmSampler:
             read = functools.partial(loaded_adapter, dtype=self._dtype, adapter_id=number)
         found: list[LoadedWeights] = self._llm.apply_model(read)
         return found[0]
+
+    def _forget(self) -> None:
+        self._llm.reset_prefix_cache()
+        self._llm.llm_engine.reset_encoder_cache()
 
     def _load_adapter(self, weights: Mapping[str, Tensor], policy_version: int) -> None:
         assert self._lora is not None
