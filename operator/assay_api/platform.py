@@ -4,12 +4,20 @@ It says where things run and lie, never what is trained: no digest depends on it
 """
 
 from enum import StrEnum
-from typing import Literal, Self
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from assay_api.base import Labels, Model, Name
+from assay_api.base import Labels, Model, Name, check_exactly_one
 from assay_api.log_lines import LogFormat
+
+NOT_FOR_PODS = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys"),
+    *("/usr", "/var/lib/containerd", "/var/lib/docker", "/var/lib/etcd", "/var/lib/kubelet"),
+    *("/var/log", "/var/run"),
+)
+"""Folders of a node that belong to the node."""
 
 
 class Toleration(Model):
@@ -67,6 +75,14 @@ class NodePool(Model):
         le=4096,
         description="/dev/shm of a pod that has a whole node, GiB; part of its memory. Smaller "
         "pods have their share.",
+    )
+    disk_gib: float = Field(
+        default=0,
+        ge=0,
+        le=1_048_576,
+        description="Disk of a node for what pods write (ephemeral-storage), GiB; pods ask for "
+        "their share, and it is their limit. 0: not told; they ask for none, and nothing limits "
+        "them.",
     )
     node_selector: Labels = Field(
         default_factory=dict, description="Labels that a node of the pool has."
@@ -140,6 +156,50 @@ class StoreAccess(Model):
     port: int = Field(default=443, ge=1, le=65535, description="Server's port, for NetworkPolicy.")
 
 
+def _check_host_path(path: str) -> str:
+    """Refuse folders that belong to a node itself."""
+    if any(PurePosixPath(path).is_relative_to(folder) for folder in NOT_FOR_PODS):
+        raise ValueError(
+            f"got {path!r}; folders of the node are refused: {', '.join(NOT_FOR_PODS)}"
+        )
+    return path
+
+
+HostPath = Annotated[
+    str,
+    Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}$", max_length=255),
+    AfterValidator(_check_host_path),
+]
+"""A folder of a node, below another one, such as /var/cache/assay."""
+
+
+class SharedCache(Model):
+    """One folder of downloads (models, datasets, checkpoints) for many pods; off unless given.
+
+    Whoever may run a workload may change what is in it, for every workload that uses it.
+    """
+
+    host_path: HostPath | None = Field(
+        default=None,
+        description="Folder of each node, which user 10001 may write to; it has to be there. Pod "
+        "Security `baseline` and `restricted` refuse such pods: the namespace has to enforce "
+        "`privileged`.",
+    )
+    claim: Name | None = Field(
+        default=None,
+        description="PersistentVolumeClaim in each namespace with workloads. It must be mountable "
+        "by all pods at once (ReadWriteMany where there are several nodes) and know file locks.",
+    )
+    size_gib: float = Field(
+        default=200, gt=0, le=1_048_576, description="Copies longest unused go beyond this, GiB."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        check_exactly_one(self, ("host_path", "claim"))
+        return self
+
+
 class Platform(Model):
     """Everything about an installation that the children of resources depend on."""
 
@@ -155,6 +215,9 @@ class Platform(Model):
         default="Gpu", description="What the trainer image is built for."
     )
     ray_version: str = Field(default="2.60.0", description="Ray in the trainer image.")
+    cache: SharedCache | None = Field(
+        default=None, description="Cache that pods share; unset: each pod has one of its own."
+    )
     service_account: Name | None = Field(
         default=None, description="ServiceAccount of workloads; unset: the namespace's default."
     )

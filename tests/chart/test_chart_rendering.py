@@ -161,6 +161,9 @@ def test_evaluations_and_the_judge_are_what_the_models_allow(render: Render, cha
         ("store.endpoint=https://a.example", "minio.enabled=false"),
         ("minio.enabled=false", "store.url=s3://BUCKET/PREFIX"),
         ("store.url=s3://other/runs", "minio.bucket"),
+        ("cache.hostPath=/etc/assay", "/cache/hostPath"),
+        ("cache.hostPath=/assay", "/cache/hostPath"),
+        ("cache.hostPath=/mnt/assay,cache.claim=downloads", "set one of the two"),
     ],
 )
 def test_wrong_values_are_refused_by_name(
@@ -169,6 +172,16 @@ def test_wrong_values_are_refused_by_name(
     done = helm("template", "assay", chart, "--kube-version", "1.36.2", "--set", value)
     assert done.returncode == 1
     assert named_in_the_message in done.stderr
+
+
+def test_the_cache_that_pods_share_is_off_unless_asked_for(render: Render) -> None:
+    assert platform_of(render()).cache is None
+    folder = platform_of(render("--set", "cache.hostPath=/mnt/nvme/assay,cache.sizeGib=500")).cache
+    assert folder is not None
+    assert (folder.host_path, folder.claim, folder.size_gib) == ("/mnt/nvme/assay", None, 500)
+    claim = platform_of(render("--set", "cache.claim=downloads")).cache
+    assert claim is not None
+    assert (claim.host_path, claim.claim, claim.size_gib) == (None, "downloads", 200)
 
 
 def test_credentials_are_made_anew_for_each_installation(render: Render) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay_api.evaluation import EvaluationSpec
-from assay_api.platform import NodePool, PullPolicy, Toleration
+from assay_api.platform import NOT_FOR_PODS, NodePool, PullPolicy, Toleration
 from assay_api.reward_model import RewardModelSpec
 
 SCHEMA_FILE = Path(__file__).parents[2] / "charts/assay/values.schema.json"
@@ -127,6 +127,15 @@ def platform() -> dict[str, Schema]:
             "propertyNames": {"pattern": NAME["pattern"]},
             "additionalProperties": model("NodePool"),
         },
+        "cache": strict(
+            hostPath={
+                "type": "string",
+                "pattern": r"^((/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,})?$",
+                "not": {"pattern": f"^({'|'.join(NOT_FOR_PODS)})(/|$)"},
+            },
+            claim=OPTIONAL_NAME,
+            sizeGib={"type": "number", "exclusiveMinimum": 0},
+        ),
         "workloads": strict(
             serviceAccount=OPTIONAL_NAME,
             networkPolicies=BOOLEAN,

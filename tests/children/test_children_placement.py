@@ -77,6 +77,23 @@ def test_a_pod_with_gpus_has_the_same_share_of_all_else(rendered: Render) -> Non
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
 
 
+def test_a_pod_asks_for_its_share_of_the_disk_and_is_held_to_it(rendered: Render) -> None:
+    job = rendered(rl(2, 6), nodePools=pools(diskGib=800))[-1]
+    templates = [template for _, template in pod_templates(job)]
+    asked = {}
+    for template in templates:
+        (container,) = template["spec"]["containers"]
+        resources = container["resources"]
+        disk = resources["limits"].get("ephemeral-storage")
+        assert resources["requests"].get("ephemeral-storage") == disk
+        component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+        volumes = {v["name"]: v.get("emptyDir") for v in template["spec"]["volumes"]}
+        assert volumes["tmp"] == volumes["home"] == ({"sizeLimit": disk} if disk else {})
+        asked[component] = disk
+    # A quarter and three quarters of 800 GiB; the other pool tells of none.
+    assert asked == {"learner": "200Gi", "rollout": "600Gi", "head": None, "submitter": None}
+
+
 def test_a_pool_that_is_the_cpu_pool_too_keeps_a_quarter_free(rendered: Render) -> None:
     both = {"nodePools": {"default": pools()["default"]}, "cpuPool": "default"}
     job = rendered(rl(4, 4), **both)[-1]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pod_security import restricted_violations
+from pydantic import ValidationError
 
 from assay_api.platform import Platform
 from assay_operator.children.owner import Manifest
@@ -73,6 +74,72 @@ def test_rdma_asks_for_a_capability_and_only_between_nodes(rendered: Render) -> 
     # 8 learners on one node have no need of it.
     for template in templates(rendered("rl", "everything")):
         assert restricted_violations(template) == []
+
+
+def mounts(template: Manifest) -> dict[str, str]:
+    (container,) = template["spec"]["containers"]
+    return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    ("cache", "volume", "violations"),
+    [
+        (
+            {"claim": "downloads", "sizeGib": 50},
+            {"persistentVolumeClaim": {"claimName": "downloads"}},
+            [],
+        ),
+        (
+            {"hostPath": "/var/cache/assay", "sizeGib": 50},
+            # Made by the kubelet it would be root's.
+            {"hostPath": {"path": "/var/cache/assay", "type": "Directory"}},
+            ["hostPath volume cache", "volume cache: hostPath"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("what", ["sft", "rl", "dataset", "evaluations", "small"])
+def test_a_shared_cache_is_where_downloads_are_kept(
+    what: str,
+    cache: Manifest,
+    volume: Manifest,
+    violations: list[str],
+    rendered: Render,
+) -> None:
+    for template in templates(rendered(what, cache=cache)):
+        (container,) = template["spec"]["containers"]
+        env = {v["name"]: v.get("value") for v in container["env"]}
+        if template["metadata"]["labels"]["app.kubernetes.io/component"] == "submitter":
+            assert "cache" not in mounts(template)
+            continue
+        assert mounts(template)["cache"] == env["ASSAY_CACHE"] == "/home/assay/cache"
+        assert env["ASSAY_CACHE_GIB"] == "50"
+        (found,) = [v for v in template["spec"]["volumes"] if v["name"] == "cache"]
+        assert found == {"name": "cache", **volume}
+        assert restricted_violations(template) == violations
+
+
+def test_without_a_shared_cache_each_pod_has_its_own(rendered: Render) -> None:
+    for template in templates(rendered("rl")):
+        assert "cache" not in mounts(template)
+
+
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ({"hostPath": "/etc/assay"}, "folders of the node are refused"),
+        ({"hostPath": "/var/lib/kubelet"}, "folders of the node are refused"),
+        ({"hostPath": "/cache"}, "pattern"),
+        ({"hostPath": "/var/../etc/x"}, "pattern"),
+        ({"hostPath": "cache/assay"}, "pattern"),
+        ({"hostPath": "/var/cache/assay", "claim": "downloads"}, "exactly one of hostPath, claim"),
+        ({"sizeGib": 10}, "exactly one of hostPath, claim"),
+    ],
+)
+def test_a_cache_in_the_wrong_place_is_refused(
+    cache: Manifest, message: str, platform_of: Callable[..., Platform]
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        platform_of("8x40gb", cache=cache)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,50 @@ def test_a_stage_that_does_not_fit_is_refused_with_the_numbers() -> None:
     )
 
 
+def test_disk_of_a_pod_is_what_it_copies_and_writes(one_node: str) -> None:
+    found = planned("-f", str(RECIPE))
+    hosts = {host["pods"]: host for host in found["stages"][0]["hosts"]}
+    weights, dataset, logs = 2 * 8_292_166_656, 8 * 2**30, 2 * 2**30
+    assert hosts["rollouts"]["diskBytes"] == weights + dataset + logs
+    # A checkpoint to go on from, and one (or the result) on its way out.
+    checkpoint = weights + 12 * 10_092_544
+    assert hosts["learners"]["diskBytes"] == weights + dataset + logs + 2 * checkpoint
+    assert hosts["learners"]["diskAvailableBytes"] == 500 * 2**30
+    judge, evaluation = (engine["hosts"][0] for engine in found["engines"])
+    assert judge["diskBytes"] == 2 * 3_754_622_976 + logs
+    assert evaluation["diskBytes"] == weights + dataset + logs
+    advanced = found["atOnce"][2]
+    assert advanced["nodeDiskBytes"] == (
+        sum(hosts[what]["diskBytes"] for what in ("learners", "rollouts")) + judge["diskBytes"]
+    )
+    not_told = planned("-f", str(RECIPE), "--pools", one_node)["stages"][0]["hosts"][0]
+    assert not_told["diskAvailableBytes"] is None
+
+
+def test_too_little_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    pools = tmp_path / "pools.yaml"
+    pools.write_text((ONE_NODE % 40).replace("shmGib: 64", "shmGib: 64, diskGib: 100"))
+    done = plan("-f", str(RECIPE), "--pools", str(pools))
+    assert done.exit_code == 2
+    assert (
+        "disk of a pod of learners: 56.6 GiB are needed, 50.0 GiB is its share of the node"
+        in done.stdout
+    )
+    assert "disk of a pod of evaluation: 25.4 GiB are needed, 12.5 GiB" in done.stdout
+
+
+def test_copies_lie_in_the_shared_cache_where_there_is_one(tmp_path: Path) -> None:
+    pools = tmp_path / "pools.yaml"
+    pools.write_text(ONE_NODE % 40 + "cache: {claim: downloads, sizeGib: 30}\n")
+    found = planned("-f", str(RECIPE), "--pools", str(pools))
+    evaluation = found["engines"][1]["hosts"][0]
+    assert evaluation["diskBytes"] == 2 * 2**30
+    assert evaluation["sharedCacheBytes"] == 2 * 8_292_166_656 + 8 * 2**30
+    assert found["stages"][0]["problems"] == [
+        "cache.sizeGib: 39.0 GiB are copied for a pod of learners, the shared cache keeps 30.0 GiB"
+    ]
+
+
 def test_what_is_advised_helps() -> None:
     eight = "--set=TrainingStage/foundation.spec.placement.microBatch=8"
     advised = stages("-f", str(RECIPE), eight)["foundation"]["advice"]

@@ -126,6 +126,9 @@ imagePullSecrets:
 {{- if not (hasKey .Values.nodePools .Values.cpuPool) -}}
 {{- fail (printf "cpuPool is %q, nodePools has %s: name one of them" .Values.cpuPool (keys .Values.nodePools | sortAlpha | join ", ")) -}}
 {{- end -}}
+{{- if and .Values.cache.hostPath .Values.cache.claim -}}
+{{- fail (printf "cache.hostPath is %q, but cache.claim is %q: set one of the two" .Values.cache.hostPath .Values.cache.claim) -}}
+{{- end -}}
 {{- if and .Values.operator.priorityClassName .Values.priorityClass.create -}}
 {{- fail (printf "operator.priorityClassName is %q, but priorityClass.create is true: choose one of the two" .Values.operator.priorityClassName) -}}
 {{- end -}}

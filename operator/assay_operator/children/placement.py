@@ -1,8 +1,8 @@
 """Placement: how processes are spread over pods, and what a pod gets of its node.
 
 Of a pool with GPUs, a pod asks for one GPU per process (a rollout engine: for `gpusPerRollout`),
-and has the same share of the node's CPUs, memory and /dev/shm. A pool that is also `cpuPool` keeps
-a quarter of each node for pods without GPU.
+and has the same share of the node's CPUs, memory, /dev/shm and disk. A pool that is also `cpuPool`
+keeps a quarter of each node for pods without GPU.
 
 Of a pool of CPUs, a job's pods on one node share half of it, and a judge or an evaluation has a
 quarter: a stage, its judge and its Ray head fit on one node together.
@@ -42,6 +42,8 @@ class Size:
     """Memory, GiB: asked for, and the limit."""
     shm_gib: float
     """/dev/shm, GiB; part of the memory."""
+    disk_gib: float = 0.0
+    """Disk for what it writes, GiB: asked for, and the limit; 0: neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Site:
             cpu_limit=cpus if gpus else self.pool.cpus,
             memory_gib=self.pool.memory_gib * share,
             shm_gib=self.pool.shm_gib * share,
+            disk_gib=self.pool.disk_gib * share,
         )
 
     def with_gpus(self, gpus: int) -> Size:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from assay_api.log_lines import FORMAT_VARIABLE
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS, PORT_VARIABLE
-from assay_api.platform import NodePool, Platform, StoreAccess, Toleration
+from assay_api.platform import NodePool, Platform, SharedCache, StoreAccess, Toleration
 from assay_api.stage import PodTemplate
 from assay_operator.children.orders import FOLDER as ORDERS_FOLDER
 from assay_operator.children.owner import Manifest, labels
@@ -19,6 +19,7 @@ USER = 10001
 """User and group of every container."""
 
 _HOME = "/home/assay"
+_CACHE = f"{_HOME}/cache"
 _CREDENTIALS_FOLDER = "/etc/assay/credentials"
 _AUTHORITY_FOLDER = "/etc/assay/ca"
 _ENV = {
@@ -26,7 +27,7 @@ _ENV = {
     # The image's list of users need not know ours; getpass asks here first.
     "USER": "assay",
     "HF_HOME": f"{_HOME}/huggingface",
-    "ASSAY_CACHE": f"{_HOME}/cache",
+    "ASSAY_CACHE": _CACHE,
     "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONUNBUFFERED": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -75,7 +76,10 @@ class Pod:
 
 
 def pod_template(workload: Workload, platform: Platform, pod: Pod) -> Manifest:
-    """Return the template of a pod: it passes Pod Security restricted, unless it uses RDMA."""
+    """Return the template of a pod: it passes Pod Security restricted.
+
+    Not where it uses RDMA, or a cache in a folder of its node.
+    """
     asked = pod.template
     annotations = {**asked.annotations, "sidecar.istio.io/inject": "false"}
     own = {**labels(workload), COMPONENT: pod.component}
@@ -97,6 +101,8 @@ def _spec(platform: Platform, pod: Pod) -> Manifest:
             "runAsUser": USER,
             "runAsGroup": USER,
             "fsGroup": USER,
+            # A shared cache is large: its files are given to the group once.
+            **({"fsGroupChangePolicy": "OnRootMismatch"} if platform.cache else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(platform, pod)],
@@ -166,6 +172,8 @@ def _resources(pod: Pod) -> Manifest:
         extended[pod.pool.gpu_resource] = str(size.gpus)
     if pod.pool.rdma is not None and _uses_rdma(pod):
         extended[pod.pool.rdma.resource] = str(pod.pool.rdma.count)
+    if size.disk_gib:
+        extended["ephemeral-storage"] = binary_bytes(size.disk_gib)
     memory = binary_bytes(size.memory_gib)
     return {
         "requests": {"cpu": cores(size.cpus), "memory": memory, **extended},
@@ -180,6 +188,8 @@ def _env(platform: Platform, pod: Pod) -> list[Manifest]:
         env[PORT_VARIABLE] = str(FIRST_PORT)
     if pod.needs_store:
         env |= _store_env(platform.store)
+    if pod.needs_store and platform.cache is not None:
+        env["ASSAY_CACHE_GIB"] = f"{platform.cache.size_gib:g}"
     env |= {variable.name: variable.value for variable in pod.pool.env}
     env |= {variable.name: variable.value for variable in pod.template.env}
     return [{"name": name, "value": value} for name, value in env.items()]
@@ -198,11 +208,15 @@ def _store_env(store: StoreAccess) -> dict[str, str]:
 def _volumes(platform: Platform, pod: Pod) -> list[tuple[Manifest, Manifest]]:
     """Return each volume with its mount."""
     shm = {"medium": "Memory", "sizeLimit": binary_bytes(pod.size.shm_gib)}
+    # Either may grow at the other's cost: the container's limit is that of both together.
+    disk = {"sizeLimit": binary_bytes(pod.size.disk_gib)} if pod.size.disk_gib else {}
     found = [
-        _volume("tmp", "/tmp", {"emptyDir": {}}),
-        _volume("home", _HOME, {"emptyDir": {}}),
+        _volume("tmp", "/tmp", {"emptyDir": disk}),
+        _volume("home", _HOME, {"emptyDir": disk}),
         _volume("shm", "/dev/shm", {"emptyDir": shm}),
     ]
+    if pod.needs_store and platform.cache is not None:
+        found.append(_volume("cache", _CACHE, _shared(platform.cache)))
     if pod.orders is not None:
         found.append(_volume("orders", ORDERS_FOLDER, {"configMap": {"name": pod.orders}}, True))
     store = platform.store
@@ -215,6 +229,13 @@ def _volumes(platform: Platform, pod: Pod) -> list[tuple[Manifest, Manifest]]:
             _volume("ca", _AUTHORITY_FOLDER, {"configMap": {"name": store.ca_config_map}}, True)
         )
     return found
+
+
+def _shared(cache: SharedCache) -> Manifest:
+    if cache.claim is not None:
+        return {"persistentVolumeClaim": {"claimName": cache.claim}}
+    # Not made here: it would be root's.
+    return {"hostPath": {"path": cache.host_path, "type": "Directory"}}
 
 
 def _volume(

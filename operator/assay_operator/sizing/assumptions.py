@@ -21,6 +21,8 @@ class Assumptions:
     """Width and height of the sources' frames; None: as many pixels as the frame plan allows."""
     example_tokens: int = 750
     """Longest completion of an SFT example."""
+    dataset_gib: float = 8.0
+    """Frames of a dataset that is not rendered, in the store."""
     reserve_gib: float = 2.0
     """Of each learner's GPU, for CUDA's context, NCCL and what the allocator cannot use."""
     speeds: Speeds = field(default_factory=Speeds)

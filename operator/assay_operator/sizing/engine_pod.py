@@ -10,7 +10,8 @@ from assay_api.references import identify
 from assay_api.reward_model import RewardModel
 from assay_api.stage import Prompt
 from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
-from assay_operator.sizing.host import HostPlan, engine_host
+from assay_operator.sizing.disk import dataset_copy, logs, model_copy
+from assay_operator.sizing.host import Disk, HostPlan, engine_host
 from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
 from assay_operator.sizing.split import EVALUATION, JUDGES, Split, equal_pods, split
@@ -52,9 +53,10 @@ def plan_evaluation(
     prompt: Prompt,
     shape: ModelShape,
     pool: NodePool,
+    assumed: Assumptions,
     *,
     judges: int,
-    assumed: Assumptions,
+    shared_cache_bytes: int | None,
 ) -> EnginePodPlan:
     """Return what an evaluation needs of its pool.
 
@@ -64,8 +66,9 @@ def plan_evaluation(
         prompt: how it asks: that of its model's stage.
         shape: the sizes of its model.
         pool: the node pool; without GPUs everything is in the memory of the host.
-        judges: reward models that the pool serves meanwhile, for the stage after it.
         assumed: what nothing else says.
+        judges: reward models that the pool serves meanwhile, for the stage after it.
+        shared_cache_bytes: size of the cache that pods share; None: each has its own.
     """
     spec, clip = evaluation.spec, clip_of(dataset, assumed.frame_size)
     text = text_tokens(prompt.system, prompt.question)
@@ -77,7 +80,14 @@ def plan_evaluation(
         completion_tokens=spec.max_completion_tokens,
         group_size=1,
     )
-    return _plan(identify(evaluation), spec.pool, EVALUATION, job, pool, judges)
+    model = _model(job)
+    copies, own = [model, dataset_copy(dataset, assumed)], [logs()]
+    if spec.schedule is not None:
+        # Of a stage that still trains: its base, a checkpoint, and the model made of the two.
+        copies.append(replace(model, name="checkpoint", why="of a stage that still trains"))
+        own.append(replace(model, name="merged model", why="made of base and checkpoint"))
+    host = _host(EVALUATION, job, Disk(tuple(own), tuple(copies)), pool, shared_cache_bytes)
+    return _plan(identify(evaluation), spec.pool, job, host, judges)
 
 
 def plan_judge(
@@ -86,6 +96,8 @@ def plan_judge(
     shape: ModelShape,
     pool: NodePool,
     assumed: Assumptions,
+    *,
+    shared_cache_bytes: int | None,
 ) -> EnginePodPlan:
     """Return what a served reward model needs of its pool.
 
@@ -95,6 +107,7 @@ def plan_judge(
         shape: the sizes of its model.
         pool: the node pool.
         assumed: what nothing else says.
+        shared_cache_bytes: size of the cache that pods share; None: each has its own.
     """
     context = judge.spec.max_model_length_tokens
     requests = {
@@ -116,7 +129,8 @@ def plan_judge(
         for name, tokens in requests.items()
         if tokens > context
     )
-    found = _plan(identify(judge), judge.spec.pool, JUDGES, job, pool)
+    host = _host(JUDGES, job, Disk((logs(),), (_model(job),)), pool, shared_cache_bytes)
+    found = _plan(identify(judge), judge.spec.pool, job, host)
     return replace(found, context_problems=too_long)
 
 
@@ -132,23 +146,31 @@ def _request_tokens(
     return images + text_tokens(stage.spec.prompt.question) + JUDGE_TOKENS + judged + _SCORE_TOKENS
 
 
-def _plan(
-    owner: ResourceId, pool_name: str, what: str, job: EngineJob, pool: NodePool, judges: int = 0
-) -> EnginePodPlan:
-    on_gpu = pool.gpus_per_node > 0
-    own = equal_pods(what, 1, 1, pool)
-    divided = split((own, *(equal_pods(JUDGES, 1, 1, pool),) * judges), pool)
+def _model(job: EngineJob) -> Term:
+    return model_copy(job.shape.parameters * job.number_bytes)
+
+
+def _host(
+    what: str, job: EngineJob, disk: Disk, pool: NodePool, shared_cache_bytes: int | None
+) -> HostPlan:
+    on_gpu, own = pool.gpus_per_node > 0, equal_pods(what, 1, 1, pool)
     parts, shm = engine_host(1, on_gpu=on_gpu, exported_bytes=0)
     if not on_gpu:
         parts = (*parts, Term("engine", job.cpu_bytes, "without GPUs: weights and cache"))
-    share = divided.share(own)
+    share = split((own,), pool).share(own)
+    return HostPlan(what, parts, shm, disk, pool, share, shared_cache_bytes)
+
+
+def _plan(
+    owner: ResourceId, pool_name: str, job: EngineJob, host: HostPlan, judges: int = 0
+) -> EnginePodPlan:
+    pool = host.pool
+    pods = (equal_pods(host.what, 1, 1, pool), *(equal_pods(JUDGES, 1, 1, pool),) * judges)
     return EnginePodPlan(
         owner=owner,
         pool_name=pool_name,
         job=job,
-        engine=plan_engine(job, int(pool.gpu_memory_gib * GIB)) if on_gpu else None,
-        host=HostPlan(
-            what, parts, shm, int(pool.memory_gib * share * GIB), int(pool.shm_gib * share * GIB)
-        ),
-        split=divided,
+        engine=plan_engine(job, int(pool.gpu_memory_gib * GIB)) if pool.gpus_per_node else None,
+        host=host,
+        split=split(pods, pool),
     )

@@ -1,4 +1,4 @@
-"""Memory of a host: what a pod's processes hold beside their GPUs, and in /dev/shm.
+"""Memory and disk of a host: what a pod's processes hold beside their GPUs, and in /dev/shm.
 
 Source: `assay_trainer.models.policy` (weights are read on the host first, exported as copies),
 `assay_trainer.rollout.pool` (Ray's object store holds the exported weights, the new before the old
@@ -7,7 +7,8 @@ ones go), `save_checkpoint` of DeepSpeed 0.19.8 (the first learner copies the st
 
 from dataclasses import dataclass
 
-from assay_operator.sizing.terms import GIB, Term
+from assay_api.platform import NodePool
+from assay_operator.sizing.terms import GIB, Term, total_bytes
 
 LEARNER_GIB = {True: 4, False: 2}
 """Python, torch and Ray's client, with and without CUDA's libraries. An assumption."""
@@ -18,6 +19,16 @@ NCCL_SHM_BYTES = GIB // 4
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """What a pod writes."""
+
+    own: tuple[Term, ...]
+    """Into volumes of its own."""
+    copies: tuple[Term, ...]
+    """Copies of what lies in the store: in the pod's own cache, or in one that pods share."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     """What one of a kind of pods needs of its node."""
 
@@ -25,27 +36,64 @@ class HostPlan:
     terms: tuple[Term, ...]
     """Memory, /dev/shm included."""
     shm_bytes: int
-    memory_available: int
-    shm_available: int
+    disk: Disk
+    pool: NodePool
+    share: float
+    """Of its node, that the pod has."""
+    shared_cache_bytes: int | None = None
+    """Size of the cache that pods share; None: each has its own."""
 
     @property
     def num_bytes(self) -> int:
-        """All of it."""
-        return sum(term.num_bytes for term in self.terms)
+        """All of its memory."""
+        return total_bytes(self.terms)
+
+    @property
+    def memory_available(self) -> int:
+        """Memory that the pod has."""
+        return int(self.pool.memory_gib * self.share * GIB)
+
+    @property
+    def shm_available(self) -> int:
+        """/dev/shm that the pod has."""
+        return int(self.pool.shm_gib * self.share * GIB)
+
+    @property
+    def disk_terms(self) -> tuple[Term, ...]:
+        """What lies on the pod's own disk."""
+        return self.disk.own if self.shared_cache_bytes else (*self.disk.copies, *self.disk.own)
+
+    @property
+    def disk_bytes(self) -> int:
+        """All of that."""
+        return total_bytes(self.disk_terms)
+
+    @property
+    def disk_available(self) -> int:
+        """Disk that the pod has; 0: the pool does not tell, and nothing limits it."""
+        return int(self.pool.disk_gib * self.share * GIB)
 
     @property
     def problems(self) -> list[str]:
         """What is not there."""
-        found = []
-        for name, needed, there in (
+        asked = [
             ("host memory", self.num_bytes, self.memory_available),
             ("/dev/shm", self.shm_bytes, self.shm_available),
-        ):
-            if needed > there:
-                found.append(
-                    f"{name} of a pod of {self.what}: {needed / GIB:.1f} GiB are needed, "
-                    f"{there / GIB:.1f} GiB is its share of the node"
-                )
+        ]
+        if self.disk_available:
+            asked.append(("disk", self.disk_bytes, self.disk_available))
+        found = [
+            f"{name} of a pod of {self.what}: {needed / GIB:.1f} GiB are needed, "
+            f"{there / GIB:.1f} GiB is its share of the node"
+            for name, needed, there in asked
+            if needed > there
+        ]
+        copies, cache = total_bytes(self.disk.copies), self.shared_cache_bytes
+        if cache and copies > cache:
+            found.append(
+                f"cache.sizeGib: {copies / GIB:.1f} GiB are copied for a pod of {self.what}, the "
+                f"shared cache keeps {cache / GIB:.1f} GiB"
+            )
         return found
 
 

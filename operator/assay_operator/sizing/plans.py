@@ -1,6 +1,6 @@
 """The plans of everything among some resources that runs a model: stages, judges, evaluations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from assay_api import Dataset, Evaluation, InvalidInput, TrainingStage
@@ -19,10 +19,12 @@ from assay_operator.policies.serving import judges_of
 from assay_operator.sizing.advice import advice
 from assay_operator.sizing.assumptions import Assumptions
 from assay_operator.sizing.engine_pod import EnginePodPlan, plan_evaluation, plan_judge
+from assay_operator.sizing.host import HostPlan
 from assay_operator.sizing.model_lookup import ModelSizes
 from assay_operator.sizing.shape import ModelShape
 from assay_operator.sizing.split import Split
 from assay_operator.sizing.stage_plan import StagePlan, plan_stage
+from assay_operator.sizing.terms import GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Moment:
     pool_name: str
     split: Split
     """Its pods, and the judges that are served meanwhile."""
+    disk_bytes: int
+    """What they write on the node that they write most on, a shared cache left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,28 @@ class RecipePlan:
     @property
     def moments(self) -> list[Moment]:
         """What is there at once, resource after resource; a judge's pod is with those it serves."""
-        stages = [
-            Moment(identify(plan.stage), plan.stage.spec.placement.pool, plan.split)
+        judges = [pod.host for pod in self.engines if pod.owner.kind == "RewardModel"]
+        found = [
+            (identify(plan.stage), plan.stage.spec.placement.pool, plan.split, plan.hosts)
             for plan, _ in self.stages
         ]
-        evaluations = [pod for pod in self.engines if pod.owner.kind == "Evaluation"]
-        return stages + [Moment(pod.owner, pod.pool_name, pod.split) for pod in evaluations]
+        found += [
+            (pod.owner, pod.pool_name, pod.split, (pod.host,))
+            for pod in self.engines
+            if pod.owner.kind == "Evaluation"
+        ]
+        return [
+            Moment(owner, pool, split, _most_on_a_node(split, (*judges, *hosts)))
+            for owner, pool, split, hosts in found
+        ]
+
+
+def _most_on_a_node(split: Split, hosts: Iterable[HostPlan]) -> int:
+    """Return the bytes that pods write on the node on which they write most; judges are alike."""
+    most: dict[str, int] = {}
+    for host in hosts:
+        most[host.what] = max(host.disk_bytes, most.get(host.what, 0))
+    return max((sum(most[what] for what in node) for node in split.placed), default=0)
 
 
 def plan_resources(
@@ -126,7 +146,15 @@ class _Planner:
         judges = self._judges_beside(owner, stage.spec.placement.pool)
 
         def plan(stage: TrainingStage, dataset: Dataset) -> StagePlan:
-            return plan_stage(stage, dataset, shape, pool, judges, self.assumed)
+            return plan_stage(
+                stage,
+                dataset,
+                shape,
+                pool,
+                self.assumed,
+                judges=judges,
+                shared_cache_bytes=self._shared_cache(),
+            )
 
         planned = plan(stage, dataset)
         return planned, advice(stage, dataset, plan) if planned.problems else []
@@ -141,8 +169,9 @@ class _Planner:
             stage.spec.prompt if isinstance(stage, TrainingStage) else Prompt(),
             self.sizes.of(spec.model, str(owner)),
             self._pool(owner, "spec.pool", spec.pool),
+            self.assumed,
             judges=self._judges_beside(owner, spec.pool),
-            assumed=self.assumed,
+            shared_cache_bytes=self._shared_cache(),
         )
 
     def judge(self, judge: RewardModel) -> EnginePodPlan:
@@ -156,7 +185,13 @@ class _Planner:
         ]
         shape = self.sizes.of(judge.spec.model, str(owner))
         pool = self._pool(owner, "spec.pool", judge.spec.pool)
-        return plan_judge(judge, askers, shape, pool, self.assumed)
+        return plan_judge(
+            judge, askers, shape, pool, self.assumed, shared_cache_bytes=self._shared_cache()
+        )
+
+    def _shared_cache(self) -> int | None:
+        cache = self.platform.cache
+        return int(cache.size_gib * GIB) if cache else None
 
     def _judges_beside(self, owner: ResourceId, pool: str) -> int:
         """Return how many reward models a pool serves while a resource runs.
@@ -211,6 +246,5 @@ class _Planner:
         if name != self.platform.cpu_pool:
             return pool
         left = 1 - KEPT_FREE
-        return pool.model_copy(
-            update={"memory_gib": pool.memory_gib * left, "shm_gib": pool.shm_gib * left}
-        )
+        shared = ("memory_gib", "shm_gib", "disk_gib")
+        return pool.model_copy(update={name: getattr(pool, name) * left for name in shared})

@@ -46,6 +46,8 @@ class Split:
     idle_gpus: int
     """GPUs of those nodes that the stage leaves idle."""
     pool: NodePool
+    placed: tuple[tuple[str, ...], ...] = ()
+    """What each pod of each node is for; without GPUs the scheduler decides."""
 
     @property
     def gpus(self) -> int:
@@ -101,11 +103,15 @@ def split(pods: tuple[Pods, ...], pool: NodePool) -> Split:
     if not pool.gpus_per_node:
         return Split(pods, min(pool.nodes, max(p.count for p in pods)), 0, pool)
     free: list[int] = []
-    sizes = sorted((p.gpus for p in pods for _ in range(p.count)), reverse=True)
-    for gpus in sizes:
-        place = next((i for i, left in enumerate(free) if left >= gpus), None)
+    placed: list[list[str]] = []
+    single = [one for one in pods for _ in range(one.count)]
+    for pod in sorted(single, key=lambda pod: pod.gpus, reverse=True):
+        place = next((i for i, left in enumerate(free) if left >= pod.gpus), None)
         if place is None:
             free.append(pool.gpus_per_node)
+            placed.append([])
             place = len(free) - 1
-        free[place] -= gpus
-    return Split(pods, len(free), sum(left for left in free if left > 0), pool)
+        free[place] -= pod.gpus
+        placed[place].append(pod.what)
+    idle = sum(left for left in free if left > 0)
+    return Split(pods, len(free), idle, pool, tuple(map(tuple, placed)))

@@ -8,7 +8,14 @@ from assay_api import Dataset, TrainingStage
 from assay_api.platform import NodePool
 from assay_operator.sizing.activations import MicroBatch, Trained
 from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
-from assay_operator.sizing.host import HostPlan, engine_host, learner_host
+from assay_operator.sizing.disk import (
+    checkpoint_copy,
+    dataset_copy,
+    logs,
+    model_copy,
+    written_by_learners,
+)
+from assay_operator.sizing.host import Disk, HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
 from assay_operator.sizing.rollout import TENSOR_PARALLEL, EngineJob, EnginePlan, plan_engine
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
@@ -69,8 +76,10 @@ def plan_stage(
     dataset: Dataset,
     shape: ModelShape,
     pool: NodePool,
-    judges: int,
     assumed: Assumptions,
+    *,
+    judges: int,
+    shared_cache_bytes: int | None,
 ) -> StagePlan:
     """Return what the stage needs of the pool.
 
@@ -79,8 +88,9 @@ def plan_stage(
         dataset: its dataset, for the frame plan.
         shape: the sizes of its model.
         pool: the node pool; without GPUs everything runs in the memory of the hosts.
-        judges: reward models that the pool serves while the stage runs.
         assumed: what neither of them says.
+        judges: reward models that the pool serves while the stage runs.
+        shared_cache_bytes: size of the cache that pods share; None: each has its own.
     """
     spec = stage.spec
     on_gpu = pool.gpus_per_node > 0
@@ -97,15 +107,19 @@ def plan_stage(
     if on_gpu:
         sequences = rollout.sequences if rollout is not None else 0
         time = _time(stage, learner, rollouts, sequences, assumed)
+    told = _Hosts(
+        sends=spec.rl is not None,
+        rollouts=rollouts,
+        dataset=dataset_copy(dataset, assumed),
+        shared_cache_bytes=shared_cache_bytes,
+    )
     return StagePlan(
         stage=stage,
         learner=learner,
         learner_terms=terms,
         learner_available=int(gpu_bytes - assumed.reserve_gib * GIB) if on_gpu else 0,
         rollout=rollout,
-        hosts=tuple(
-            _host(spec.rl is not None, learner, terms, rollouts, pods, divided) for pods in kinds
-        ),
+        hosts=tuple(_host(told, learner, terms, pods, divided) for pods in kinds),
         split=divided,
         time=time,
     )
@@ -189,40 +203,54 @@ def _pods(stage: TrainingStage, pool: NodePool) -> tuple[Pods, ...]:
     return (learners, engines)
 
 
+@dataclass(frozen=True, slots=True)
+class _Hosts:
+    """What the hosts of a stage depend on besides its learners."""
+
+    sends: bool
+    """Whether samplers are sent new weights."""
+    rollouts: EngineJob | None
+    dataset: Term
+    """The copy of its dataset."""
+    shared_cache_bytes: int | None
+
+
 def _host(
-    sends: bool,
-    learner: LearnerJob,
-    terms: Sequence[Term],
-    rollouts: EngineJob | None,
-    pods: Pods,
-    divided: Split,
+    plan: _Hosts, learner: LearnerJob, terms: Sequence[Term], pods: Pods, divided: Split
 ) -> HostPlan:
-    share = divided.share(pods)
     model = learner.shape.parameters * learner.number_bytes
+    copies: tuple[Term, ...] = (model_copy(model), plan.dataset)
+    own: tuple[Term, ...] = (logs(),)
     exported = 0
-    if sends:
+    if plan.sends:
         adapters = learner.trained_parameters * learner.number_bytes
         exported = adapters if learner.trained.rank else model
     if pods.what == LEARNERS:
-        pixels = learner.clips * learner.clip.pixel_bytes
         parts, shm = learner_host(
             pods.processes,
             on_gpu=learner.on_gpu,
             model_bytes=model,
             exported_bytes=exported,
-            pixel_bytes=pixels,
+            pixel_bytes=learner.clips * learner.clip.pixel_bytes,
         )
         held = peak(terms)[1]
+        copies = (*copies, checkpoint_copy(model, learner.trained_parameters))
+        own = written_by_learners(model, learner.trained_parameters)
     else:
-        assert rollouts is not None, "it has rollout engines"
+        assert plan.rollouts is not None, "it has rollout engines"
         parts, shm = engine_host(pods.processes, on_gpu=learner.on_gpu, exported_bytes=exported)
-        held = rollouts.cpu_bytes
+        held = plan.rollouts.cpu_bytes
     if not pods.gpus:
         why = "without GPUs: weights, states, activations, cache"
         parts = (*parts, Term(pods.what, pods.processes * held, why))
-    pool = divided.pool
     return HostPlan(
-        pods.what, parts, shm, int(pool.memory_gib * share * GIB), int(pool.shm_gib * share * GIB)
+        what=pods.what,
+        terms=parts,
+        shm_bytes=shm,
+        disk=Disk(own, copies),
+        pool=divided.pool,
+        share=divided.share(pods),
+        shared_cache_bytes=plan.shared_cache_bytes,
     )
 
 

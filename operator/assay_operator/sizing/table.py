@@ -10,7 +10,7 @@ from assay_operator.sizing.plans import RecipePlan
 from assay_operator.sizing.rollout import EnginePlan
 from assay_operator.sizing.split import Pods, Split
 from assay_operator.sizing.stage_plan import StagePlan
-from assay_operator.sizing.terms import GIB, Moment, Term, in_millions
+from assay_operator.sizing.terms import GIB, Moment, Term, in_millions, total_bytes
 
 _WIDTH = 30
 
@@ -67,13 +67,14 @@ def _moments(moments: Sequence[AtOnce]) -> list[str]:
     """Return what lies on the nodes at once, while one resource after the other runs."""
     if not any(moment.split.gpus for moment in moments):
         return []
-    lines = ["GPUs over time, judges that are served meanwhile included"]
+    lines = ["GPUs over time, judges that are served meanwhile included; disk of the fullest node"]
     for moment in moments:
         split = moment.split
         parts = ", ".join(f"{pods.what} {_gpus(pods)}" for pods in split.pods)
         lines.append(
             f"    {moment.owner.name:<{_WIDTH}}{_count(split.gpus):>7} on {split.nodes} of "
-            f"{split.pool.nodes} nodes of {moment.pool_name}: {parts}"
+            f"{split.pool.nodes} nodes of {moment.pool_name}: {parts}; "
+            f"{moment.disk_bytes / GIB:.0f} GiB"
         )
     return ["\n".join(lines)]
 
@@ -119,7 +120,19 @@ def _host(host: HostPlan) -> list[str]:
         f"  host of a pod of {host.what}",
         *(_row(term) for term in host.terms),
         _line("total", host.num_bytes, total),
+        f"  disk of a pod of {host.what}",
+        *(_row(term) for term in host.disk_terms),
+        _line("total", host.disk_bytes, _disk(host)),
     ]
+
+
+def _disk(host: HostPlan) -> str:
+    there = host.disk_available
+    of = f"of {there / GIB:.0f} GiB" if there else "not limited: the pool has no diskGib"
+    if not host.shared_cache_bytes:
+        return of
+    copies = total_bytes(host.disk.copies) / GIB
+    return f"{of}; {copies:.1f} GiB more in the shared cache"
 
 
 def _split(split: Split) -> list[str]:
@@ -165,7 +178,12 @@ def plain(plan: RecipePlan) -> dict[str, Any]:
         "stages": [_plain_stage(*one) for one in plan.stages],
         "engines": [_plain_engine_pod(pod) for pod in plan.engines],
         "atOnce": [
-            {"resource": str(m.owner), "poolName": m.pool_name, "pool": _plain_split(m.split)}
+            {
+                "resource": str(m.owner),
+                "poolName": m.pool_name,
+                "pool": _plain_split(m.split),
+                "nodeDiskBytes": m.disk_bytes,
+            }
             for m in plan.moments
         ],
         "fits": not plan.problems,
@@ -250,6 +268,10 @@ def _plain_host(host: HostPlan) -> dict[str, Any]:
         "availableBytes": host.memory_available,
         "shmBytes": host.shm_bytes,
         "shmAvailableBytes": host.shm_available,
+        "diskBytes": host.disk_bytes,
+        "diskAvailableBytes": host.disk_available or None,
+        "sharedCacheBytes": total_bytes(host.disk.copies) if host.shared_cache_bytes else 0,
+        "diskTerms": [_plain_term(term) for term in host.disk_terms],
         "terms": [_plain_term(term) for term in host.terms],
     }
 

@@ -30,6 +30,9 @@ FrameSize = Annotated[
 ExampleTokens = Annotated[
     int, typer.Option(min=1, help="Assumed: longest completion of an SFT example.")
 ]
+DatasetGib = Annotated[
+    float, typer.Option(min=0, help="Assumed: frames of a dataset in the store, GiB.")
+]
 ReserveGib = Annotated[
     float, typer.Option(min=0, help="Assumed: of a learner's GPU, for CUDA and NCCL.")
 ]
@@ -55,13 +58,14 @@ def plan_command(  # noqa: PLR0913  (options of a command)
     model_config: ModelConfig = None,
     frame_size: FrameSize = None,
     example_tokens: ExampleTokens = 750,
+    dataset_gib: DatasetGib = 8.0,
     reserve_gib: ReserveGib = 2.0,
     gpu_tflops: GpuTflops = 312.0,
     mfu: Mfu = 0.35,
     gpu_bandwidth: GpuBandwidth = 1555.0,
     bandwidth_use: BandwidthUse = 0.6,
 ) -> None:
-    """Compute memory per GPU and host, GPU split and step time of a recipe.
+    """Compute memory per GPU and host, disk, GPU split and step time of a recipe.
 
     Exit code 2 when a stage, judge or evaluation does not fit its pool: what is missing and what to
     change is told.
@@ -83,6 +87,7 @@ def plan_command(  # noqa: PLR0913  (options of a command)
         Assumptions(
             frame_size=_frame_size(frame_size),
             example_tokens=example_tokens,
+            dataset_gib=dataset_gib,
             reserve_gib=reserve_gib,
             speeds=Speeds(gpu_tflops, mfu, gpu_bandwidth, bandwidth_use),
         ),
