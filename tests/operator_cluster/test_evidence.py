@@ -204,6 +204,25 @@ def test_a_disrupted_pod_tells_of_a_preemption_whoever_failed_first(
     assert found.message.startswith("was preempted: pod p-1: ")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        'Usage of EmptyDir volume "home" exceeds the limit "50Gi". ',
+        "Pod ephemeral local storage usage exceeds the total limit of containers 50Gi. ",
+        'Container pytorch exceeded its local ephemeral storage limit "50Gi". ',
+    ],
+)
+def test_a_pod_that_wrote_more_than_its_disk_was_not_preempted(message: str) -> None:
+    full = pod("p-0", "Failed", reason="Evicted", message=message, **ended(137))
+    found = failed(full)
+    assert found.failure is INFRASTRUCTURE
+    assert found.message == (
+        f"ran out of disk: pod p-0: {message.strip()} Its pool's diskGib is too small: `assay plan`"
+    )
+    pressure = "The node was low on resource: memory. "
+    assert failed(pod("p-0", "Failed", reason="Evicted", message=pressure)).failure is PREEMPTION
+
+
 def test_a_preempted_pod_tells_that_whatever_it_ended_with() -> None:
     status = {**conditions("DisruptionTarget", reason="PreemptionByScheduler"), **ended(1)}
     assert failed(pod(phase="Failed", **status)).failure is PREEMPTION

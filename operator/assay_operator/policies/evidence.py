@@ -18,6 +18,11 @@ _SIGKILL_EXIT_CODE = 128 + 9
 _EVICTED = {"Evicted", "Preempting", "NodeShutdown", "Terminated", "Shutdown", "NodeLost"}
 """`status.reason` of pods that their node, or the scheduler, sent away."""
 
+_OVER_ITS_DISK = re.compile(
+    r"Usage of EmptyDir volume|ephemeral local storage|ephemeral storage limit"
+)
+"""In a kubelet's message (1.36, eviction_manager.go) about a pod that wrote more than its limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -147,6 +152,9 @@ def _condition(child: Manifest, name: str) -> Mapping[str, Any]:
 def _failure(pods: Sequence[Manifest], message: str) -> Evidence:
     """Return whose fault a failed child is: the first pod that went down tells, if one is left."""
     for pod in pods:
+        full = _over_its_disk(pod)
+        if full:
+            return Evidence(True, FailureClass.INFRASTRUCTURE, None, full)
         disrupted = _disruption(pod)
         if disrupted:
             return Evidence(True, FailureClass.PREEMPTION, None, disrupted)
@@ -175,6 +183,14 @@ def _by_exit_code(exit_code: int | None, how: str, message: str) -> Evidence:
     if exit_code == UNAVAILABLE_EXIT_CODE:
         how = describe_exit(exit_code)
     return Evidence(True, failure, exit_code, f"{how or 'ended'} (exit code {exit_code})")
+
+
+def _over_its_disk(pod: Manifest) -> str:
+    status, name = pod.get("status") or {}, pod["metadata"]["name"]
+    message = str(status.get("message") or "").strip()
+    if status.get("reason") != "Evicted" or not _OVER_ITS_DISK.search(message):
+        return ""
+    return f"ran out of disk: pod {name}: {message} Its pool's diskGib is too small: `assay plan`"
 
 
 def _disruption(pod: Manifest) -> str:
