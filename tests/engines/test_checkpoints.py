@@ -10,6 +10,8 @@ from assay_api import InvalidInput, StoreError
 from assay_api.running import Checkpoint
 from assay_data.store import FolderStore
 from assay_trainer.checkpoints import Checkpoints, Position
+from assay_trainer.learner import forward
+from assay_trainer.models.export import WEIGHTS_FILE, learner_weights
 
 LENGTHS = (5, 1, 12, 7)
 
@@ -44,7 +46,16 @@ def saved_steps(parts) -> list[str]:
     return sorted(path.name for path in Path(parts.job.output, "checkpoints").iterdir())
 
 
-def test_a_resumed_learner_goes_on_bit_for_bit(make_parts, spec, train) -> None:
+LORA = {"rank": 1, "alpha": 2, "targets": ["q_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("lora", "precision"), [(None, "Float32"), (LORA, "Float32"), (LORA, "BFloat16")]
+)
+def test_a_resumed_learner_goes_on_bit_for_bit(
+    make_parts, spec, train, lora: dict | None, precision: str
+) -> None:
+    spec = spec | {"lora": lora, "placement": {"precision": precision, "microBatch": 4}}
     parts = make_parts(**spec)
     train(parts, 2)
     parts.checkpoints().save(Position(step=2, policy_version=2, cursor=8))
@@ -56,6 +67,50 @@ def test_a_resumed_learner_goes_on_bit_for_bit(make_parts, spec, train) -> None:
 
     assert position == Position(step=2, policy_version=2, cursor=8)
     assert equal(weights(resumed), weights(parts))
+
+
+def test_frozen_weights_are_left_out(make_parts, spec, scratch_model) -> None:
+    parts = make_parts(**spec, lora=LORA)
+
+    parts.checkpoints().save(Position(1, 1, 4))
+
+    files = [path for path in Path(parts.job.output, "checkpoints").rglob("*") if path.is_file()]
+    base = (scratch_model / "model.safetensors").stat().st_size
+    assert 10 * sum(path.stat().st_size for path in files) < base
+    (weights,) = (path for path in files if path.name == Path(WEIGHTS_FILE).name)
+    assert set(learner_weights(weights)) == {
+        f"base_model.model.model.language_model.layers.{layer}.self_attn.q_proj.lora_{part}"
+        ".default.weight"
+        for layer in (0, 1)
+        for part in "AB"
+    }
+
+
+def test_a_checkpoint_that_holds_frozen_weights_too_is_resumed(
+    make_parts, spec, train, tmp_path, monkeypatch
+) -> None:
+    parts = make_parts(**spec, lora=LORA)
+    train(parts, 2)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(forward, "frozen_names", lambda module: set())
+        parts.learner._engine.save_checkpoint(str(tmp_path), tag="learner", save_latest=False)
+    assert len(learner_weights(tmp_path / WEIGHTS_FILE)) > 50
+    train(parts, 2)
+
+    resumed = make_parts(**spec, lora=LORA)
+    resumed.learner.load(tmp_path)
+    train(resumed, 2)
+
+    assert equal(weights(resumed), weights(parts))
+
+
+def test_a_checkpoint_without_a_weight_that_trains_is_refused(make_parts, spec, tmp_path) -> None:
+    """Only frozen weights may be missing."""
+    make_parts(**spec, lora=LORA).learner.save(tmp_path)
+    more = make_parts(**spec, lora=LORA | {"targets": ["q_proj", "v_proj"]})
+
+    with pytest.raises(StoreError, match=r"does not fit this stage's model.*v_proj\.lora_A"):
+        more.learner.load(tmp_path)
 
 
 def test_without_a_checkpoint_a_stage_begins_at_the_start(make_parts) -> None:

@@ -1,8 +1,9 @@
 """Checkpoints of a stage: everything that exact resume needs, published whole or not at all.
 
-A checkpoint holds the learner's shards (weights, optimiser, schedule) and a few numbers: the step,
-the policy version, and the position in the stream of prompts. Nothing else is random: every draw
-is made from a seed and such a position.
+A checkpoint holds the learner's shards (weights that train, optimiser, schedule) and a few numbers:
+the step, the policy version, and the position in the stream of prompts. Frozen weights are those of
+the model that the stage starts from, whose digest is part of its identity. Nothing else is random:
+every draw is made from a seed and such a position.
 """
 
 import json

@@ -127,13 +127,15 @@ class Learner:
         torch.distributed.barrier()
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part of weights, optimiser and schedule.
+        """Write this rank's part of the weights that train, optimiser and schedule.
 
         Raises:
             StoreError: the folder's disk is full or not writable.
         """
         try:
-            self._engine.save_checkpoint(str(folder), tag="learner", save_latest=False)
+            self._engine.save_checkpoint(
+                str(folder), tag="learner", save_latest=False, exclude_frozen_parameters=True
+            )
         except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter.
             raise StoreError(
                 f"cannot write the learner's state to {folder}: {error}; the last checkpoint is "
@@ -141,8 +143,21 @@ class Learner:
             ) from error
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote; the same number of ranks is needed."""
-        self._engine.load_checkpoint(str(folder), tag="learner")
+        """Read what `save` wrote, with the same number of ranks, into the same start model.
+
+        Raises:
+            StoreError: it has not the weights that train here.
+        """
+        try:
+            self._engine.load_checkpoint(str(folder), tag="learner")
+        except RuntimeError as error:
+            if "state_dict" not in str(error):
+                raise
+            told = " ".join(str(error).split())
+            raise StoreError(
+                f"the checkpoint in {folder} does not fit this stage's model: {told}; delete the "
+                "stage's checkpoints to start again, or give the stage another name"
+            ) from error
 
 
 def _schedule(optimizer: Optimizer, total_steps: int) -> Callable[[int], float]:

@@ -9,7 +9,7 @@ Axes used in this file:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from assay_trainer.learner.batch import MicroBatch
 from assay_trainer.models.inputs import Visual
+from assay_trainer.models.policy import frozen_names
 
 _BANNED_BIAS = -100.0
 """What the sampler adds to a banned id's logit; the learner adds the same."""
@@ -46,7 +47,11 @@ class CompletionScorer(Protocol):
 
 
 class RowScorer(nn.Module):
-    """Runs prompt and completion of every row through the model; the vision tower once a clip."""
+    """Runs prompt and completion of every row through the model; the vision tower once a clip.
+
+    Its state holds the weights that train. Frozen ones are those of the model that the stage starts
+    from: they are left out when the state is read, and may be missing when it is loaded.
+    """
 
     def __init__(
         self,
@@ -66,6 +71,10 @@ class RowScorer(nn.Module):
         self.model: Qwen2_5_VLForConditionalGeneration = model
         self._banned = banned_ids
         self._temperature = temperature
+        self.register_state_dict_post_hook(_leave_out_frozen)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            _let_frozen_be_missing
+        )
 
     def forward(self, batch: MicroBatch) -> CompletionLogprobs:
         """Score the completions of a micro-batch."""
@@ -132,3 +141,15 @@ class RowScorer(nn.Module):
         chosen = table.gather(-1, ids[:, None])[:, 0]
         detached = table.detach()
         return chosen, -(detached.exp() * detached).sum(-1)
+
+
+def _leave_out_frozen(
+    module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]
+) -> None:
+    for name in frozen_names(module):
+        state.pop(prefix + name, None)
+
+
+def _let_frozen_be_missing(module: nn.Module, keys: Any) -> None:
+    frozen = frozen_names(module)
+    keys.missing_keys[:] = [name for name in keys.missing_keys if name not in frozen]

@@ -18,10 +18,10 @@ from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.learner.batch import Completion, MicroBatch, collate
 from assay_trainer.learner.deepspeed_engine import Learner
 from assay_trainer.learner.forward import RowScorer
-from assay_trainer.models.export import write_model
+from assay_trainer.models.export import write_adapter, write_model
 from assay_trainer.models.inputs import EncodedPrompt, PromptEncoder, visual_token_ids
 from assay_trainer.models.policy import Policy, load_policy
-from assay_trainer.models.published import RESULT, ModelCard
+from assay_trainer.models.published import ADAPTER, RESULT, ModelCard, adapter_base
 from assay_trainer.models.start import start_folder
 from assay_trainer.records import Clip
 
@@ -63,12 +63,15 @@ class StageParts:
         )
 
     def publish_model(self) -> None:
-        """Publish the trained model as the stage's result."""
+        """Publish the trained model as the stage's result, adapters merged and beside it."""
         frames = FramePlan.model_validate(self.dataset.info["spec"]["frames"])
         card = ModelCard(prompt=self.stage.spec.prompt, frames=frames)
         with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
             folder = Path(scratch)
             write_model(self.policy, card, folder)
+            if self.policy.has_adapters:
+                assert self.job.model is not None, "adapters have a model that they adapt"
+                write_adapter(self.policy, adapter_base(self.job.model), folder / ADAPTER)
             self.store.publish(folder, RESULT)
         _LOG.info("model published at %s/%s", self.store.url, RESULT)
 

@@ -1,8 +1,8 @@
 """From a policy, or from a checkpoint of one, to a Hugging Face folder with its card.
 
-A checkpoint is DeepSpeed's state. Up to ZeRO stage 2 the weights lie whole in one file, adapters
-and frozen ones included, whatever the number of ranks; the optimiser's shards are not read. Nothing
-but tensors and plain values is unpickled.
+A checkpoint is DeepSpeed's state. Up to ZeRO stage 2 the weights that train lie whole in one file,
+whatever the number of ranks; frozen ones are those of the start model, and the optimiser's shards
+are not read. Nothing but tensors and plain values is unpickled.
 """
 
 import pickle
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from assay_api import StoreError
 from assay_api.stage import Lora
-from assay_trainer.models.policy import Policy, load_policy
-from assay_trainer.models.published import CARD, ModelCard
+from assay_trainer.models.policy import Policy, frozen_names, load_policy
+from assay_trainer.models.published import BASE, CARD, AdapterBase, ModelCard
 
 WEIGHTS_FILE = "learner/mp_rank_00_model_states.pt"
 """The file of a checkpoint that holds the weights."""
@@ -28,6 +28,12 @@ def write_model(policy: Policy, card: ModelCard, folder: Path) -> None:
     """Write a policy as a Hugging Face checkpoint, adapters merged, with its card beside it."""
     policy.save(folder)
     (folder / CARD).write_text(card.model_dump_json(by_alias=True, indent=1))
+
+
+def write_adapter(policy: Policy, base: AdapterBase, folder: Path) -> None:
+    """Write a policy's adapters in peft's format, with what they adapt beside them."""
+    policy.save_adapter(folder, base.uri)
+    (folder / BASE).write_text(base.model_dump_json(by_alias=True, indent=1))
 
 
 def export_checkpoint(
@@ -56,17 +62,22 @@ def export_checkpoint(
     policy = load_policy(start, precision=precision, lora=lora, freeze_vision_tower=True)
     weights = learner_weights(weights_file)
     state = policy.model.state_dict(keep_vars=True)
-    wrong = [name for name in {**state, **weights} if _shape(state, name) != _shape(weights, name)]
+    left_out = frozen_names(policy.model) - set(weights)
+    wrong = [
+        name
+        for name in {**state, **weights}
+        if name not in left_out and _shape(state, name) != _shape(weights, name)
+    ]
     if wrong:
         raise StoreError(
             f"{weights_file} does not fit the model in {start}: {len(wrong)} weights are missing, "
             f"unknown or of another shape, such as {wrong[0]}; it was written by a stage that "
             "starts from another model, or has other adapters"
         )
-    for name, tensor in state.items():
+    for name, tensor in weights.items():
         # Adapters are made in float32; DeepSpeed may have trained them in another format.
-        tensor.data = tensor.data.to(weights[name].dtype)
-    policy.model.load_state_dict(weights)
+        state[name].data = state[name].data.to(tensor.dtype)
+    policy.model.load_state_dict(weights, strict=False)
     write_model(policy, card, folder)
 
 

@@ -1,5 +1,6 @@
 """The model that is trained: loaded from a folder, adapted, exported, saved."""
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from assay_api import InvalidInput
@@ -43,10 +45,24 @@ class Policy:
 
     def exported_weights(self) -> Mapping[str, Tensor]:
         """Copy what a sampler needs to follow: all weights, or the adapters alone."""
-        state = (
-            get_peft_model_state_dict(self.model) if self.has_adapters else self.model.state_dict()
-        )
+        state = self._adapters() if self.has_adapters else self.model.state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def _adapters(self) -> dict[str, Tensor]:
+        # By default peft would look at the base on the Hub for a changed vocabulary.
+        state: dict[str, Tensor] = get_peft_model_state_dict(
+            self.model, save_embedding_layers=False
+        )
+        return state
+
+    def save_adapter(self, folder: Path, base: str) -> None:
+        """Write the adapters alone as peft reads them; `base` says which model they adapt."""
+        folder.mkdir(parents=True)
+        state = {name: tensor.detach().contiguous() for name, tensor in self._adapters().items()}
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = copy.copy(self.model.peft_config["default"])
+        config.base_model_name_or_path, config.inference_mode = base, True
+        config.save_pretrained(folder)
 
     def save(self, folder: Path) -> None:
         """Write a whole Hugging Face checkpoint; adapters are merged into a copy of the weights."""
@@ -72,6 +88,15 @@ def _forget_how_it_was_loaded(config: Path) -> None:
     content = json.loads(config.read_text())
     content.pop("local_files_only", None)
     config.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def frozen_names(module: nn.Module) -> set[str]:
+    """Return the names of the weights that do not train; a tied one has several."""
+    return {
+        name
+        for name, weight in module.named_parameters(remove_duplicate=False)
+        if not weight.requires_grad
+    }
 
 
 def load_policy(

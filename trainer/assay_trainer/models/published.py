@@ -10,14 +10,19 @@ from pathlib import Path
 
 from pydantic import Field
 
-from assay_api import FramePlan, InvalidInput, Model
+from assay_api import FramePlan, InvalidInput, Model, ResolvedModel
 from assay_api.stage import Prompt
 from assay_data.store import local_copy, open_store
+from assay_data.store.trees import describe, tree_digest
 
 RESULT = "model"
 """Folder of the resulting model within a stage's folder."""
 CARD = "assay.json"
 """File of the card within a model's folder."""
+ADAPTER = "adapter"
+"""Folder, within a model's folder, of the adapters that are merged into it, in peft's format."""
+BASE = "base.json"
+"""File, within the adapters' folder, that tells which model they adapt."""
 WEIGHTS = ".safetensors"
 """Extension of weights; pickles are never loaded."""
 _DESCRIPTION = (".json", ".txt", ".jinja", ".model")
@@ -30,6 +35,24 @@ class ModelCard(Model):
 
     prompt: Prompt = Field(default=Prompt(), description="The question about each clip.")
     frames: FramePlan = Field(default=FramePlan(), description="Which frames, at which size.")
+
+
+class AdapterBase(Model):
+    """The model that adapters were trained on; on another one they mean something else."""
+
+    uri: str = Field(description="Where it was, as the stage's orders named it.")
+    digest: str = Field(description="SHA-256 recorded when it was made, or over its files.")
+
+
+def adapter_base(model: ResolvedModel) -> AdapterBase:
+    """Return what adapters of a stage that starts from a model say of it."""
+    return AdapterBase(uri=model.uri, digest=model.digest or files_digest(model_folder(model.uri)))
+
+
+def files_digest(folder: Path) -> str:
+    """Return the SHA-256 over names, sizes and SHA-256 of a model's files."""
+    files = sorted(path for path in folder.iterdir() if is_model_file(path.name))
+    return tree_digest({path.name: describe(path) for path in files})
 
 
 def model_folder(uri: str) -> Path:
