@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from assay_api.errors import InvalidInput
@@ -85,6 +86,7 @@ def test_a_judge_beside_eight_gpus_of_a_stage_needs_a_second_node(one_node: str)
     done = plan("-f", str(RECIPE), four, "--pools", one_node)
     assert done.exit_code == 2
     assert "pool: 9 GPUs on 2 nodes are needed, there are 1 nodes of 8 GPUs" in done.stderr
+    assert "to change:\n    spec.placement.rollouts: 3 (" in done.stdout
 
 
 def test_an_evaluation_that_does_not_fit_is_refused_with_the_numbers(tmp_path: Path) -> None:
@@ -260,6 +262,16 @@ def test_the_tiny_recipe_fits_a_machine_without_gpu(tmp_path: Path) -> None:
     done = plan("-f", str(RECIPE / "tiny"), "--pools", str(pools))
     assert done.exit_code == 0, done.output
     assert "GPU," not in done.stdout and "estimated" not in done.stdout
+
+
+def test_the_tiny_recipe_fits_the_small_node_that_it_runs_on(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "charts/assay/values-local.yaml").read_text())
+    pools = {"nodePools": values["nodePools"], "accelerator": values["accelerator"]}
+    platform = {**yaml.safe_load(CPU), **pools}
+    (tmp_path / "local.yaml").write_text(yaml.safe_dump(platform))
+    done = plan("-f", str(RECIPE / "tiny"), "--pools", str(tmp_path / "local.yaml"))
+    assert done.exit_code == 0, done.output
+    assert "Evaluation/held-out: scratch" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,9 @@ def _changes(stage: TrainingStage, dataset: Dataset) -> Iterator[_Change]:
         batch = stage.spec.sft or stage.spec.fusion
         if batch is None or batch.examples_per_step % learners == 0:
             yield _placement("learners", {"learners": learners})
+    if placement.rollouts > 1:
+        # Room for a judge beside it.
+        yield _placement("rollouts", {"rollouts": placement.rollouts - 1})
     for factor in (2, 4):
         for name in ("learners", "rollouts"):
             fewer = getattr(placement, name) // factor
