@@ -17,7 +17,7 @@ from assay_operator.sizing.disk import (
 )
 from assay_operator.sizing.host import Disk, HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
-from assay_operator.sizing.rollout import TENSOR_PARALLEL, EngineJob, EnginePlan, plan_engine
+from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
 from assay_operator.sizing.split import JUDGES, LEARNERS, ROLLOUTS, Pods, Split, equal_pods, split
 from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
@@ -61,14 +61,7 @@ class StagePlan:
             found += [f"rollout GPU: {problem}" for problem in self.rollout.problems]
         for host in self.hosts:
             found += host.problems
-        found += self.split.problems
-        for pods in self.split.pods:
-            if pods.gpus > self.split.pool.gpus_per_node:
-                found.append(
-                    f"placement.gpusPerRollout: {pods.gpus} GPUs in one pod, a node has "
-                    f"{self.split.pool.gpus_per_node}"
-                )
-        return found
+        return found + self.split.problems
 
 
 def plan_stage(
@@ -184,7 +177,7 @@ def _rollouts(stage: TrainingStage, learner: LearnerJob) -> EngineJob | None:
     return EngineJob(
         shape=learner.shape,
         number_bytes=learner.number_bytes,
-        tensor_parallel=spec.placement.gpus_per_rollout if TENSOR_PARALLEL else 1,
+        tensor_parallel=spec.placement.gpus_per_rollout,
         prompt_tokens=learner.batch.prompt_tokens,
         completion_tokens=learner.batch.completion_tokens,
         group_size=size,
