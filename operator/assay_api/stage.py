@@ -216,6 +216,13 @@ class Rl(Model):
         "weight sync; beyond it the stage stops. Unset: by placement.precision, 0.001 for Float32 "
         "and 1 for BFloat16, whose rounding alone gives 0.1.",
     )
+    batch_invariant: bool = Field(
+        default=False,
+        description="Sample by kernels whose results do not depend on what else is in the batch "
+        "(vLLM's batch-invariant mode, in beta there): slower, but a replaced engine draws the "
+        "same tokens on GPUs too. Needs NVIDIA GPUs of compute capability 8.0 or later, and is "
+        "refused without.",
+    )
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW.")
     validation: Validation = Field(default=Validation(), description="Held-out accuracy.")
 
