@@ -21,6 +21,7 @@ from assay_api.base import (
 )
 from assay_api.platform import EnvVar, Toleration
 from assay_api.running import Checkpoint, Gate, Placement, Retry
+from assay_api.tracking import Tracker
 
 BUSTERX_QUESTION = (
     "Please analyze whether there are any inconsistencies or obvious signs of forgery in the "
@@ -298,6 +299,11 @@ class TrainingStageSpec(Model):
         default=PodTemplate(), description="What the pods have besides, on a cluster."
     )
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="When state is saved.")
+    tracking: tuple[Tracker, ...] = Field(
+        default=(),
+        max_length=3,
+        description="Trackers that are told the stage's numbers, besides files and TensorBoard.",
+    )
     retry: Retry = Field(default=Retry(), description="Budgets of new attempts.")
     gate: tuple[Gate, ...] = Field(default=(), max_length=16, description="Must have passed.")
     suspend: bool = Field(default=False, description="Save a checkpoint and free everything.")
@@ -317,6 +323,9 @@ class TrainingStageSpec(Model):
         types = [reward.type.value for reward in self.rewards]
         if len(set(types)) != len(types):
             raise ValueError(f"rewards: each type once, found {', '.join(types)}")
+        trackers = [tracker.type.value for tracker in self.tracking]
+        if len(set(trackers)) != len(trackers):
+            raise ValueError(f"tracking: each type once, found {', '.join(trackers)}")
         if self.model.scratch is not None and self.sft is None:
             raise ValueError("model.scratch knows nothing yet: it needs the method sft")
         if self.model.scratch is not None and (self.lora or self.freeze_vision_tower):

@@ -1,6 +1,6 @@
 """NetworkPolicy: what a workload's pods may talk to; everything else is refused."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from assay_api.layout import ResourceId
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS
@@ -31,7 +31,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
     """Return the NetworkPolicy of a resource's pods, of this attempt and of others.
 
     In: each other, whoever collects metrics, KubeRay at a Ray head, stages at a judge. Out: each
-    other, DNS, the store, and the judges that a stage asks.
+    other, DNS, the store, the judges that a stage asks, and the trackers that it tells.
     """
     own = {"podSelector": {"matchLabels": selector(workload.owner)}}
     ingress: list[Manifest] = [
@@ -57,7 +57,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
             "podSelector": own["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": ingress,
-            "egress": [{"to": [own]}, dns, store, *_to_judges(workload)],
+            "egress": [{"to": [own]}, dns, store, *_to_judges(workload), *_to_trackers(workload)],
         },
     }
 
@@ -86,9 +86,20 @@ def _to_judges(workload: Workload) -> list[Manifest]:
             to = [{"podSelector": {"matchLabels": served}}]
             rules.append({"to": to, "ports": [_tcp(JUDGE_PORT)]})
         else:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            rules.append({"ports": [_tcp(port)]})
+            rules.append({"ports": [_tcp(_port(url))]})
     return rules
+
+
+def _to_trackers(workload: Workload) -> list[Manifest]:
+    """Return the rules for a stage's trackers, wherever they are."""
+    if not isinstance(workload.orders, ResolvedStageJob):
+        return []
+    urls = (tracker.url for tracker in workload.orders.stage.spec.tracking)
+    return [{"ports": [_tcp(_port(urlsplit(url)))]} for url in urls if url]
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _tcp(port: int) -> Manifest:

@@ -7,6 +7,7 @@ from assay_api.log_lines import FORMAT_VARIABLE
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS, PORT_VARIABLE
 from assay_api.platform import NodePool, Platform, SharedCache, StoreAccess, Toleration
 from assay_api.stage import PodTemplate
+from assay_api.tracking import SECRET_KEYS, Tracker
 from assay_operator.children.orders import FOLDER as ORDERS_FOLDER
 from assay_operator.children.owner import Manifest, labels
 from assay_operator.children.placement import Size
@@ -55,6 +56,8 @@ class Pod:
     """Program and arguments; none: whoever makes the pod gives them."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables of its program."""
+    trackers: tuple[Tracker, ...] = ()
+    """Trackers that its processes tell; their keys become variables."""
     orders: str | None = None
     """Name of the ConfigMap with its orders, if it reads any."""
     between_nodes: bool = False
@@ -192,7 +195,21 @@ def _env(platform: Platform, pod: Pod) -> list[Manifest]:
         env["ASSAY_CACHE_GIB"] = f"{platform.cache.size_gib:g}"
     env |= {variable.name: variable.value for variable in pod.pool.env}
     env |= {variable.name: variable.value for variable in pod.template.env}
-    return [{"name": name, "value": value} for name, value in env.items()]
+    plain = [{"name": name, "value": value} for name, value in env.items()]
+    return [*plain, *(key for tracker in pod.trackers for key in _tracker_keys(tracker))]
+
+
+def _tracker_keys(tracker: Tracker) -> list[Manifest]:
+    """Return the variables with a tracker's keys; of several that would do, each may be missing."""
+    names = SECRET_KEYS[tracker.type] if tracker.secret else ()
+    alternatives = {"optional": True} if len(names) > 1 else {}
+    return [
+        {
+            "name": name,
+            "valueFrom": {"secretKeyRef": {"name": tracker.secret, "key": name, **alternatives}},
+        }
+        for name in names
+    ]
 
 
 def _store_env(store: StoreAccess) -> dict[str, str]:
