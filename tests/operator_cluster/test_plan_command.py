@@ -150,9 +150,11 @@ def test_disk_of_a_pod_is_what_it_copies_and_writes(one_node: str) -> None:
     hosts = {host["pods"]: host for host in found["stages"][0]["hosts"]}
     weights, dataset, logs = 2 * 8_292_166_656, 8 * 2**30, 2 * 2**30
     assert hosts["rollouts"]["diskBytes"] == weights + dataset + logs
-    # A checkpoint to go on from, and one (or the result) on its way out.
-    checkpoint = weights + 12 * 10_092_544
-    assert hosts["learners"]["diskBytes"] == weights + dataset + logs + 2 * checkpoint
+    # A checkpoint to go on from, weights that train, their copies and moments; and the result on
+    # its way out, adapters beside it.
+    checkpoint, result = 14 * 10_092_544, weights + 2 * 10_092_544
+    expected = weights + dataset + logs + checkpoint + result
+    assert hosts["learners"]["diskBytes"] == expected
     assert hosts["learners"]["diskAvailableBytes"] == 500 * 2**30
     judge, evaluation = (engine["hosts"][0] for engine in found["engines"])
     assert judge["diskBytes"] == 2 * 3_754_622_976 + logs
@@ -167,26 +169,34 @@ def test_disk_of_a_pod_is_what_it_copies_and_writes(one_node: str) -> None:
 
 def test_too_little_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
     pools = tmp_path / "pools.yaml"
-    pools.write_text((ONE_NODE % 40).replace("shmGib: 64", "shmGib: 64, diskGib: 100"))
+    pools.write_text((ONE_NODE % 40).replace("shmGib: 64", "shmGib: 64, diskGib: 80"))
     done = plan("-f", str(RECIPE), "--pools", str(pools))
     assert done.exit_code == 2
     assert (
-        "disk of a pod of learners: 56.6 GiB are needed, 50.0 GiB is its share of the node"
+        "disk of a pod of learners: 41.0 GiB are needed, 40.0 GiB is its share of the node"
         in done.stdout
     )
-    assert "disk of a pod of evaluation: 25.4 GiB are needed, 12.5 GiB" in done.stdout
+    assert "disk of a pod of evaluation: 25.4 GiB are needed, 10.0 GiB" in done.stdout
 
 
 def test_copies_lie_in_the_shared_cache_where_there_is_one(tmp_path: Path) -> None:
     pools = tmp_path / "pools.yaml"
-    pools.write_text(ONE_NODE % 40 + "cache: {claim: downloads, sizeGib: 30}\n")
+    pools.write_text(ONE_NODE % 40 + "cache: {claim: downloads, sizeGib: 20}\n")
     found = planned("-f", str(RECIPE), "--pools", str(pools))
     evaluation = found["engines"][1]["hosts"][0]
     assert evaluation["diskBytes"] == 2 * 2**30
     assert evaluation["sharedCacheBytes"] == 2 * 8_292_166_656 + 8 * 2**30
     assert found["stages"][0]["problems"] == [
-        "cache.sizeGib: 39.0 GiB are copied for a pod of learners, the shared cache keeps 30.0 GiB"
+        "cache.sizeGib: 23.6 GiB are copied for a pod of learners, the shared cache keeps 20.0 GiB",
+        "cache.sizeGib: 23.4 GiB are copied for a pod of rollouts, the shared cache keeps 20.0 GiB",
     ]
+
+
+def test_a_scheduled_evaluation_makes_a_model_of_the_checkpoint_that_it_finds() -> None:
+    once = engines("-f", str(RECIPE))["Evaluation/held-out"]["hosts"][0]["diskBytes"]
+    nightly = "--set=Evaluation/held-out.spec.schedule=0 3 * * *"
+    again = engines("-f", str(RECIPE), nightly)["Evaluation/held-out"]["hosts"][0]["diskBytes"]
+    assert again - once == 2 * 8_292_166_656 + 2 * 10_092_544
 
 
 def test_what_is_advised_helps() -> None:

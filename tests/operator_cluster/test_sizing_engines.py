@@ -138,7 +138,12 @@ def test_too_many_pods_for_the_pool_do_not_fit() -> None:
 
 def test_hosts_hold_models_on_the_way_and_two_versions_in_shared_memory() -> None:
     terms, shm = learner_host(
-        4, on_gpu=True, model_bytes=16 * GIB, exported_bytes=16 * GIB, pixel_bytes=GIB
+        4,
+        on_gpu=True,
+        model_bytes=16 * GIB,
+        trained_bytes=16 * GIB,
+        exported_bytes=16 * GIB,
+        pixel_bytes=GIB,
     )
     # Processes 16, four models read at once 64, pixels 4, shared memory 33.
     assert sum(term.num_bytes for term in terms) == (16 + 64 + 4 + 33) * GIB

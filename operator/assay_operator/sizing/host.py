@@ -99,7 +99,13 @@ class HostPlan:
 
 
 def learner_host(
-    learners: int, *, on_gpu: bool, model_bytes: int, exported_bytes: int, pixel_bytes: int
+    learners: int,
+    *,
+    on_gpu: bool,
+    model_bytes: int,
+    trained_bytes: int,
+    exported_bytes: int,
+    pixel_bytes: int,
 ) -> tuple[tuple[Term, ...], int]:
     """Return memory and /dev/shm of a pod of learners, the first learner among them.
 
@@ -107,18 +113,19 @@ def learner_host(
         learners: processes in the pod.
         on_gpu: whether they use GPUs.
         model_bytes: all weights.
+        trained_bytes: those that train.
         exported_bytes: what the samplers are sent after a step; 0: there are none.
         pixel_bytes: patches of all clips of one learner's step.
     """
-    loading, saving = learners * model_bytes, model_bytes + exported_bytes
+    loading, saving = learners * model_bytes, trained_bytes + exported_bytes
     shm = _shm(learners, on_gpu, exported_bytes)
     return (
         _processes(learners, LEARNER_GIB[on_gpu]),
         Term(
             "weights on the way",
             max(loading, saving),
-            f"the larger of {learners} x the model (read before they go to the GPU) and a copy of "
-            "the model for the checkpoint with one for the samplers",
+            f"the larger of {learners} x the model (read before they go to the GPU) and what is "
+            "trained for the checkpoint with a copy for the samplers",
         ),
         Term("pixels of the step", learners * pixel_bytes, "patches of all clips, float32"),
         Term("/dev/shm", shm, _SHM_WHY),

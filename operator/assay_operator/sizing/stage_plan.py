@@ -138,7 +138,7 @@ def _learner(
         fused = spec.fusion
         completion = fused.max_completion_tokens if fused else assumed.example_tokens
     micro = min(placement.micro_batch, rows)
-    trained, count = _trained(stage, shape)
+    trained, count = trained_of(stage, shape)
     return LearnerJob(
         shape=shape,
         number_bytes=BYTES_OF[placement.precision],
@@ -158,7 +158,7 @@ def _learner(
     )
 
 
-def _trained(stage: TrainingStage, shape: ModelShape) -> tuple[Trained, int]:
+def trained_of(stage: TrainingStage, shape: ModelShape) -> tuple[Trained, int]:
     """Return what is trained, and how many parameters that is."""
     spec = stage.spec
     if spec.lora is not None:
@@ -223,12 +223,14 @@ def _host(
             pods.processes,
             on_gpu=learner.on_gpu,
             model_bytes=model,
+            trained_bytes=learner.trained_parameters * learner.number_bytes,
             exported_bytes=exported,
             pixel_bytes=learner.clips * learner.clip.pixel_bytes,
         )
         held = peak(terms)[1]
-        copies = (*copies, checkpoint_copy(model, learner.trained_parameters))
-        own = written_by_learners(model, learner.trained_parameters)
+        trained, s = learner.trained_parameters, learner.number_bytes
+        copies = (*copies, checkpoint_copy(trained, s))
+        own = written_by_learners(model, trained, s)
     else:
         assert plan.rollouts is not None, "it has rollout engines"
         parts, shm = engine_host(pods.processes, on_gpu=learner.on_gpu, exported_bytes=exported)
