@@ -11,6 +11,7 @@ from assay_api.platform import NodePool, Platform
 from assay_api.problems import did_you_mean
 from assay_api.references import identify
 from assay_api.reward_model import RewardModel
+from assay_api.stage import Prompt
 from assay_operator.children.placement import KEPT_FREE
 from assay_operator.pipelines import expand
 from assay_operator.policies.dependencies import inputs_of
@@ -165,7 +166,7 @@ class _Planner:
         return plan_evaluation(
             evaluation,
             self._dataset(owner, spec.dataset),
-            stage if isinstance(stage, TrainingStage) else None,
+            stage.spec.prompt if isinstance(stage, TrainingStage) else Prompt(),
             self.sizes.of(spec.model, str(owner)),
             self._pool(owner, "spec.pool", spec.pool),
             self.assumed,
