@@ -81,7 +81,7 @@ FROM build AS trainer-build
 ARG ACCELERATOR=cpu
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/run/secrets/ca.crt \
-    sh /opt/tools/bin/install.sh packages trainer,${ACCELERATOR} constraints/${ACCELERATOR}.txt
+    sh /opt/tools/bin/install.sh packages trainer,trackers,${ACCELERATOR} constraints/${ACCELERATOR}.txt
 COPY operator operator
 COPY trainer trainer
 COPY data data

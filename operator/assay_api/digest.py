@@ -36,6 +36,7 @@ STAGE_FREE_TO_CHANGE: dict[str, Any] = {
     "suspend": True,
     "checkpoint": True,
     "gate": True,
+    "tracking": True,
     "pod_template": True,
     "placement": {"pool"},
 }

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from assay_api.base import (
     API_VERSION,
     MAX_STEPS,
-    Commit,
     LabelKey,
     Labels,
     Metadata,
@@ -22,6 +21,7 @@ from assay_api.base import (
 )
 from assay_api.platform import EnvVar, Toleration
 from assay_api.running import Checkpoint, Gate, Placement, Retry
+from assay_api.tracking import Tracker
 
 BUSTERX_QUESTION = (
     "Please analyze whether there are any inconsistencies or obvious signs of forgery in the "
@@ -217,6 +217,13 @@ class Rl(Model):
         "weight sync; beyond it the stage stops. Unset: by placement.precision, 0.001 for Float32 "
         "and 1 for BFloat16, whose rounding alone gives 0.1.",
     )
+    batch_invariant: bool = Field(
+        default=False,
+        description="Sample by kernels whose results do not depend on what else is in the batch "
+        "(vLLM's batch-invariant mode, in beta there): slower, but a replaced engine draws the "
+        "same tokens on GPUs too. Needs NVIDIA GPUs of compute capability 8.0 or later, and is "
+        "refused without.",
+    )
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW.")
     validation: Validation = Field(default=Validation(), description="Held-out accuracy.")
 
@@ -292,6 +299,11 @@ class TrainingStageSpec(Model):
         default=PodTemplate(), description="What the pods have besides, on a cluster."
     )
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="When state is saved.")
+    tracking: tuple[Tracker, ...] = Field(
+        default=(),
+        max_length=3,
+        description="Trackers that are told the stage's numbers, besides files and TensorBoard.",
+    )
     retry: Retry = Field(default=Retry(), description="Budgets of new attempts.")
     gate: tuple[Gate, ...] = Field(default=(), max_length=16, description="Must have passed.")
     suspend: bool = Field(default=False, description="Save a checkpoint and free everything.")
@@ -311,6 +323,9 @@ class TrainingStageSpec(Model):
         types = [reward.type.value for reward in self.rewards]
         if len(set(types)) != len(types):
             raise ValueError(f"rewards: each type once, found {', '.join(types)}")
+        trackers = [tracker.type.value for tracker in self.tracking]
+        if len(set(trackers)) != len(trackers):
+            raise ValueError(f"tracking: each type once, found {', '.join(trackers)}")
         if self.model.scratch is not None and self.sft is None:
             raise ValueError("model.scratch knows nothing yet: it needs the method sft")
         if self.model.scratch is not None and (self.lora or self.freeze_vision_tower):
@@ -334,9 +349,6 @@ class TrainingStageStatus(WorkStatus):
     checkpoint: int | None = Field(default=None, description="Step of the newest checkpoint.")
     step: int = Field(default=0, description="Optimiser steps done.")
     total_steps: int = Field(default=0, description="Optimiser steps in all.")
-    source_commit: Commit = Field(
-        default=None, description="Commit of the model of the Hub that spec.model.uri names."
-    )
     model_digest: str | None = Field(default=None, description="Digest of the resulting model.")
     model_uri: str | None = Field(default=None, description="URL of the resulting model.")
 

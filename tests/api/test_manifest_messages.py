@@ -73,7 +73,7 @@ def message_of(text: str) -> str:
             "field spec.rl: got 3, must be a mapping with the fields steps, promptsPerStep, "
             "groupSize, modes, maxCompletionTokens, temperature, clipLow, clipHigh, "
             "importanceWeightCap, advantageStdFloor, dynamicSampling, maxSamplingRounds, "
-            "logprobTolerance, "
+            "logprobTolerance, batchInvariant, "
             "optimizer, validation",
         ),
         (
@@ -84,8 +84,8 @@ def message_of(text: str) -> str:
         (
             RL + "  learnigRate: 3\n",
             "field spec.learnigRate: unknown field; allowed: model, dataset, prompt, sft, rl, "
-            "fusion, rewards, lora, freezeVisionTower, placement, podTemplate, checkpoint, retry, "
-            "gate, suspend, seed",
+            "fusion, rewards, lora, freezeVisionTower, placement, podTemplate, checkpoint, "
+            "tracking, retry, gate, suspend, seed",
         ),
     ],
 )

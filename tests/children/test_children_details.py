@@ -28,7 +28,26 @@ def container(manifest: Manifest, index: int = 0) -> dict[str, Any]:
 
 
 def environment(found: dict[str, Any]) -> dict[str, Any]:
-    return {v["name"]: v["value"] for v in found["env"]}
+    return {v["name"]: v["value"] for v in found["env"] if "value" in v}
+
+
+def test_only_learners_have_a_trackers_key_and_no_manifest_its_value(rendered: Render) -> None:
+    (job,) = (m for m in rendered("rl") if m["kind"] == "RayJob")
+    have = [
+        [v for v in template["spec"]["containers"][0]["env"] if "valueFrom" in v]
+        for _, template in pod_templates(job)
+    ]
+
+    key = {"secretKeyRef": {"name": "wandb-key", "key": "WANDB_API_KEY"}}
+    learners, *others = sorted(have, key=bool, reverse=True)
+    assert learners == [{"name": "WANDB_API_KEY", "valueFrom": key}]
+    assert not any(others)
+    (group,) = (
+        group["groupName"]
+        for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        if "wandb-key" in json.dumps(group)
+    )
+    assert group == "learners"
 
 
 @pytest.mark.parametrize(
@@ -321,6 +340,7 @@ def test_pods_may_talk_to_nobody_but_whom_they_need(rendered: Render) -> None:
             "to": [{"podSelector": {"matchLabels": served}}],
             "ports": [{"protocol": "TCP", "port": 8000}],
         },
+        {"ports": [{"protocol": "TCP", "port": 9443}]},
     ]
     assert judge["podSelector"]["matchLabels"] == served
     assert judge["ingress"][2] == {

@@ -25,7 +25,7 @@ def ports(manifests: list[Manifest]) -> dict[str, dict[str, int]]:
 
 def env(manifests: list[Manifest], component: str) -> dict[str, Any]:
     (found,) = {
-        tuple((v["name"], v["value"]) for v in template["spec"]["containers"][0]["env"])
+        tuple((v["name"], v.get("value")) for v in template["spec"]["containers"][0]["env"])
         for manifest in manifests
         for _, template in pod_templates(manifest)
         if template["metadata"]["labels"]["app.kubernetes.io/component"] == component

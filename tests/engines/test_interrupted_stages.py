@@ -6,10 +6,12 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
+from wandb_file import wandb_history
 
 from assay_data.store import open_store
 from assay_trainer.metrics_log import read_metrics
@@ -61,8 +63,8 @@ def assert_same_result(output: Path, undisturbed: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sft_job(dataset, scratch_model, make_orders, sft):
-    def job(output: Path):
-        spec = {**sft(steps=6), "checkpoint": {"every": 1, "keep": 1}}
+    def job(output: Path, **more: Any):
+        spec = {**sft(steps=6), "checkpoint": {"every": 1, "keep": 1}, **more}
         return make_orders(dataset, scratch_model)(output, spec)
 
     return job
@@ -74,14 +76,17 @@ def test_supervised_training_ends_the_same_however_often_it_is_killed(
     finish(run_stage, sft_job(tmp_path / "undisturbed"))
     moments = random.Random(0)
 
-    killed = sft_job(tmp_path / "killed")
+    killed = sft_job(tmp_path / "killed", tracking=[{"type": "Wandb"}])
     for step in (1, 2, 4):
         kill_after(run_stage, killed, numbers_of(step), moments.uniform(0, 0.3))
     assert not (tmp_path / "killed" / "completion.json").exists()
     finish(run_stage, killed)
 
     assert_same_result(tmp_path / "killed", tmp_path / "undisturbed")
-    assert sorted(trace(tmp_path / "killed")) == [1, 2, 3, 4, 5, 6]
+    numbers = trace(tmp_path / "killed")
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
+    told = wandb_history(tmp_path / "killed/tracking/wandb")
+    assert [row["loss"] for row in told] == [numbers[step]["loss"] for step in range(1, 7)]
 
 
 def test_reinforcement_learning_ends_the_same_when_killed_twice(

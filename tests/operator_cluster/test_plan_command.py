@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from assay_api.errors import InvalidInput
@@ -85,6 +86,7 @@ def test_a_judge_beside_eight_gpus_of_a_stage_needs_a_second_node(one_node: str)
     done = plan("-f", str(RECIPE), four, "--pools", one_node)
     assert done.exit_code == 2
     assert "pool: 9 GPUs on 2 nodes are needed, there are 1 nodes of 8 GPUs" in done.stderr
+    assert "to change:\n    spec.placement.rollouts: 3 (" in done.stdout
 
 
 def test_an_evaluation_that_does_not_fit_is_refused_with_the_numbers(tmp_path: Path) -> None:
@@ -148,9 +150,11 @@ def test_disk_of_a_pod_is_what_it_copies_and_writes(one_node: str) -> None:
     hosts = {host["pods"]: host for host in found["stages"][0]["hosts"]}
     weights, dataset, logs = 2 * 8_292_166_656, 8 * 2**30, 2 * 2**30
     assert hosts["rollouts"]["diskBytes"] == weights + dataset + logs
-    # A checkpoint to go on from, and one (or the result) on its way out.
-    checkpoint = weights + 12 * 10_092_544
-    assert hosts["learners"]["diskBytes"] == weights + dataset + logs + 2 * checkpoint
+    # A checkpoint to go on from, weights that train, their copies and moments; and the result on
+    # its way out, adapters beside it.
+    checkpoint, result = 14 * 10_092_544, weights + 2 * 10_092_544
+    expected = weights + dataset + logs + checkpoint + result
+    assert hosts["learners"]["diskBytes"] == expected
     assert hosts["learners"]["diskAvailableBytes"] == 500 * 2**30
     judge, evaluation = (engine["hosts"][0] for engine in found["engines"])
     assert judge["diskBytes"] == 2 * 3_754_622_976 + logs
@@ -165,26 +169,34 @@ def test_disk_of_a_pod_is_what_it_copies_and_writes(one_node: str) -> None:
 
 def test_too_little_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
     pools = tmp_path / "pools.yaml"
-    pools.write_text((ONE_NODE % 40).replace("shmGib: 64", "shmGib: 64, diskGib: 100"))
+    pools.write_text((ONE_NODE % 40).replace("shmGib: 64", "shmGib: 64, diskGib: 80"))
     done = plan("-f", str(RECIPE), "--pools", str(pools))
     assert done.exit_code == 2
     assert (
-        "disk of a pod of learners: 56.6 GiB are needed, 50.0 GiB is its share of the node"
+        "disk of a pod of learners: 41.0 GiB are needed, 40.0 GiB is its share of the node"
         in done.stdout
     )
-    assert "disk of a pod of evaluation: 25.4 GiB are needed, 12.5 GiB" in done.stdout
+    assert "disk of a pod of evaluation: 25.4 GiB are needed, 10.0 GiB" in done.stdout
 
 
 def test_copies_lie_in_the_shared_cache_where_there_is_one(tmp_path: Path) -> None:
     pools = tmp_path / "pools.yaml"
-    pools.write_text(ONE_NODE % 40 + "cache: {claim: downloads, sizeGib: 30}\n")
+    pools.write_text(ONE_NODE % 40 + "cache: {claim: downloads, sizeGib: 20}\n")
     found = planned("-f", str(RECIPE), "--pools", str(pools))
     evaluation = found["engines"][1]["hosts"][0]
     assert evaluation["diskBytes"] == 2 * 2**30
     assert evaluation["sharedCacheBytes"] == 2 * 8_292_166_656 + 8 * 2**30
     assert found["stages"][0]["problems"] == [
-        "cache.sizeGib: 39.0 GiB are copied for a pod of learners, the shared cache keeps 30.0 GiB"
+        "cache.sizeGib: 23.6 GiB are copied for a pod of learners, the shared cache keeps 20.0 GiB",
+        "cache.sizeGib: 23.4 GiB are copied for a pod of rollouts, the shared cache keeps 20.0 GiB",
     ]
+
+
+def test_a_scheduled_evaluation_makes_a_model_of_the_checkpoint_that_it_finds() -> None:
+    once = engines("-f", str(RECIPE))["Evaluation/held-out"]["hosts"][0]["diskBytes"]
+    nightly = "--set=Evaluation/held-out.spec.schedule=0 3 * * *"
+    again = engines("-f", str(RECIPE), nightly)["Evaluation/held-out"]["hosts"][0]["diskBytes"]
+    assert again - once == 2 * 8_292_166_656 + 2 * 10_092_544
 
 
 def test_what_is_advised_helps() -> None:
@@ -260,6 +272,16 @@ def test_the_tiny_recipe_fits_a_machine_without_gpu(tmp_path: Path) -> None:
     done = plan("-f", str(RECIPE / "tiny"), "--pools", str(pools))
     assert done.exit_code == 0, done.output
     assert "GPU," not in done.stdout and "estimated" not in done.stdout
+
+
+def test_the_tiny_recipe_fits_the_small_node_that_it_runs_on(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "charts/assay/values-local.yaml").read_text())
+    pools = {"nodePools": values["nodePools"], "accelerator": values["accelerator"]}
+    platform = {**yaml.safe_load(CPU), **pools}
+    (tmp_path / "local.yaml").write_text(yaml.safe_dump(platform))
+    done = plan("-f", str(RECIPE / "tiny"), "--pools", str(tmp_path / "local.yaml"))
+    assert done.exit_code == 0, done.output
+    assert "Evaluation/held-out: scratch" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from assay_data.video.frames import choose_size, visual_tokens
 from assay_operator.children.placement import Site, spread
 from assay_operator.sizing.host import engine_host, learner_host
 from assay_operator.sizing.rollout import (
-    TENSOR_PARALLEL,
     EngineJob,
     plan_engine,
     sequences_at_once,
@@ -58,11 +57,6 @@ def test_the_72b_model_does_not_start_on_one_gpu_and_does_on_four_of_80_gib() ->
     assert not plan_engine(job, 80 * GIB).fits
     four = EngineJob(KNOWN["Qwen2.5-VL-72B"], 2, 4, 1600, 800, group_size=8)
     assert plan_engine(four, 80 * GIB).fits
-
-
-def test_whether_engines_are_divided_is_what_the_trainer_does() -> None:
-    source = (ROOT / "trainer/assay_trainer/rollout/vllm_engine.py").read_text()
-    assert ("tensor_parallel_size" in source) is TENSOR_PARALLEL
 
 
 def test_tensor_parallel_divides_weights_and_keys_up_to_the_number_of_heads() -> None:
@@ -144,7 +138,12 @@ def test_too_many_pods_for_the_pool_do_not_fit() -> None:
 
 def test_hosts_hold_models_on_the_way_and_two_versions_in_shared_memory() -> None:
     terms, shm = learner_host(
-        4, on_gpu=True, model_bytes=16 * GIB, exported_bytes=16 * GIB, pixel_bytes=GIB
+        4,
+        on_gpu=True,
+        model_bytes=16 * GIB,
+        trained_bytes=16 * GIB,
+        exported_bytes=16 * GIB,
+        pixel_bytes=GIB,
     )
     # Processes 16, four models read at once 64, pixels 4, shared memory 33.
     assert sum(term.num_bytes for term in terms) == (16 + 64 + 4 + 33) * GIB

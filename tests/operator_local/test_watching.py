@@ -115,7 +115,7 @@ def test_its_orders_tell_what_checkpoints_are_loaded_into(world: Observed, finis
     assert start.model.digest == "digest-of-base"
     assert start.dataset == "s3://store/datasets/clips"
     assert start.prompt.question == "Real? A) yes B) no"
-    assert (start.lora.rank, start.precision) == (4, "Float32")
+    assert (start.lora.rank, start.precision) == (8, "Float32")
 
 
 def test_its_orders_stay_the_same_while_the_stage_trains_and_ends(

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from assay_api.base import HUB, HUB_URI, Model, ModelRef, ModelSource, OneOf
+from assay_api.base import Model, OneOf
 from assay_api.dataset import FramePlan
 from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
@@ -20,6 +20,7 @@ from assay_api.reward_model import RewardModelSpec
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
 from assay_api.stage import Reward, TrainingStageSpec
+from assay_api.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,7 @@ _SCHEDULE = (
     ),
 )
 
-_HUB_URI = Rule(
-    f"!has(self.uri) || !self.uri.startsWith('{HUB}') || self.uri.matches('^{HUB_URI}$')",
-    "a model of the Hub must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION",
-    field=".uri",
-)
-
 RULES: Mapping[type[Model], tuple[Rule, ...]] = {
-    ModelSource: (_HUB_URI,),
-    ModelRef: (_HUB_URI,),
     Reward: (
         Rule(
             "(self.type == 'Thinking') == has(self.rewardModel)",
@@ -113,6 +106,17 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         Rule(
             "self.bufferTokens < self.maxTokens",
             "bufferTokens is the length of the ramp before maxTokens and must be smaller",
+        ),
+    ),
+    Tracker: (
+        Rule(
+            "!has(self.entity) || self.type == 'Wandb'",
+            "entity belongs to the tracker Wandb",
+            field=".entity",
+        ),
+        Rule(
+            "has(self.url) || (!has(self.entity) && !has(self.secret))",
+            "entity and secret belong to a tracker with a url; without, all stays offline",
         ),
     ),
     TrainingStageSpec: (
@@ -133,6 +137,10 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         Rule(
             "self.rewards.all(one, self.rewards.exists_one(other, other.type == one.type))",
             "rewards: each type once",
+        ),
+        Rule(
+            "self.tracking.all(one, self.tracking.exists_one(other, other.type == one.type))",
+            "tracking: each type once",
         ),
         Rule(
             "!has(self.model.scratch) || has(self.sft)",
@@ -178,8 +186,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
 def rules_of(model: type[Model]) -> tuple[Rule, ...]:
     """Return the rules of a model."""
     if issubclass(model, OneOf):
-        own = exactly_one(tuple(to_camel(name) for name in model.model_fields))
-        return (own, *RULES.get(model, ()))
+        return (exactly_one(tuple(to_camel(name) for name in model.model_fields)),)
     return RULES.get(model, ())
 
 
@@ -187,6 +194,11 @@ _NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _PATTERNS = {
     _NAME: "must be lower-case letters, digits and -, begin with a letter and not end with -",
     r"^https?://": "must begin with http:// or https://",
+    r"^https?://[^\s@?#]+$": (
+        "must begin with http:// or https://, with no user, key or query in it"
+    ),
+    r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": "must be letters, digits, -, _ and ., and begin "
+    "and end with a letter or digit",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "must be letters, digits and _, and not begin with a digit",
     r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": "must be the value of a Kubernetes label: "
     "letters, digits, -, _ and ., and begin and end with a letter or digit",

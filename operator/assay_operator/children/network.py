@@ -1,12 +1,11 @@
 """NetworkPolicy: what a workload's pods may talk to; everything else is refused."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from assay_api.layout import ResourceId
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS
 from assay_api.platform import Platform
 from assay_api.resolved import ResolvedStageJob
-from assay_operator.children.hub import hub_of, hub_port
 from assay_operator.children.owner import (
     JUDGE_PORT,
     LABEL_KIND,
@@ -32,7 +31,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
     """Return the NetworkPolicy of a resource's pods, of this attempt and of others.
 
     In: each other, whoever collects metrics, KubeRay at a Ray head, stages at a judge. Out: each
-    other, DNS, the store, the Hub for a model of it, and the judges that a stage asks.
+    other, DNS, the store, the judges that a stage asks, and the trackers that it tells.
     """
     own = {"podSelector": {"matchLabels": selector(workload.owner)}}
     ingress: list[Manifest] = [
@@ -50,8 +49,6 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
         ingress.append({"from": [prometheus], "ports": [_tcp(JUDGE_PORT)]})
     dns = {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]}
     store = {"ports": [_tcp(platform.store.port)]}
-    hub = hub_of(workload, platform)
-    to_hub = [{"ports": [_tcp(hub_port(hub))]}] if hub else []
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -60,7 +57,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
             "podSelector": own["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": ingress,
-            "egress": [{"to": [own]}, dns, store, *to_hub, *_to_judges(workload)],
+            "egress": [{"to": [own]}, dns, store, *_to_judges(workload), *_to_trackers(workload)],
         },
     }
 
@@ -89,9 +86,20 @@ def _to_judges(workload: Workload) -> list[Manifest]:
             to = [{"podSelector": {"matchLabels": served}}]
             rules.append({"to": to, "ports": [_tcp(JUDGE_PORT)]})
         else:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            rules.append({"ports": [_tcp(port)]})
+            rules.append({"ports": [_tcp(_port(url))]})
     return rules
+
+
+def _to_trackers(workload: Workload) -> list[Manifest]:
+    """Return the rules for a stage's trackers, wherever they are."""
+    if not isinstance(workload.orders, ResolvedStageJob):
+        return []
+    urls = (tracker.url for tracker in workload.orders.stage.spec.tracking)
+    return [{"ports": [_tcp(_port(urlsplit(url)))]} for url in urls if url]
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _tcp(port: int) -> Manifest:

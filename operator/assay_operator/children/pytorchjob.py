@@ -51,6 +51,7 @@ def build_pytorchjob(workload: Workload, owner: Owner, platform: Platform) -> tu
             # As torchrun sets it where there are several; unset, it warns of it in every log.
             **({"OMP_NUM_THREADS": "1"} if learners.per_pod > 1 else {}),
         },
+        trackers=spec.tracking,
         orders=orders_name(workload),
         between_nodes=learners.pods > 1,
         template=spec.pod_template,

@@ -129,6 +129,7 @@ def _worker_group(
         image=platform.images.trainer,
         pool=where.pool,
         size=job_size(where, gpus, sum(other.spread.pods for other in groups)),
+        trackers=stage_spec(workload).tracking if group.resource == _LEARNER else (),
         between_nodes=group.resource == _LEARNER and group.spread.pods > 1,
         template=stage_spec(workload).pod_template,
         restart_policy="Never",

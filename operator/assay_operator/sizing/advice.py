@@ -7,7 +7,6 @@ from typing import TypeVar
 from assay_api import Dataset, TrainingStage
 from assay_api.running import Placement
 from assay_api.stage import Lora
-from assay_operator.sizing.rollout import TENSOR_PARALLEL
 from assay_operator.sizing.stage_plan import StagePlan
 from assay_operator.sizing.terms import GIB
 
@@ -69,14 +68,14 @@ def _changes(stage: TrainingStage, dataset: Dataset) -> Iterator[_Change]:
         micro //= 2
     if placement.zero_stage != 2:
         yield _placement("zeroStage", {"zero_stage": 2})
-    for gpus in (2, 4, 8) if TENSOR_PARALLEL else ():
-        if gpus > placement.gpus_per_rollout and stage.spec.sft is None:
-            yield _placement("gpusPerRollout", {"gpus_per_rollout": gpus})
     for factor in (2, 4):
         learners = placement.learners * factor
         batch = stage.spec.sft or stage.spec.fusion
         if batch is None or batch.examples_per_step % learners == 0:
             yield _placement("learners", {"learners": learners})
+    if placement.rollouts > 1:
+        # Room for a judge beside it.
+        yield _placement("rollouts", {"rollouts": placement.rollouts - 1})
     for factor in (2, 4):
         for name in ("learners", "rollouts"):
             fewer = getattr(placement, name) // factor

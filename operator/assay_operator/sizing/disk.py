@@ -28,21 +28,30 @@ def dataset_copy(dataset: Dataset, assumed: Assumptions) -> Term:
     return Term("dataset", size, why)
 
 
-def checkpoint_bytes(model_bytes: int, trained_parameters: int) -> int:
-    """Return the size of a checkpoint: weights, and 12 bytes for each trained one."""
-    return model_bytes + 12 * trained_parameters
+def checkpoint_bytes(trained_parameters: int, number_bytes: int) -> int:
+    """Return the size of a checkpoint: weights that train, a float32 copy and two moments of each.
+
+    Example:
+        >>> checkpoint_bytes(10_092_544, 2)  # adapters of rank 16 on the 7B model
+        141295616
+    """
+    return (number_bytes + 12) * trained_parameters
 
 
-def written_by_learners(model_bytes: int, trained_parameters: int) -> tuple[Term, ...]:
-    """Return what a pod of learners writes besides its copies."""
-    larger = max(checkpoint_bytes(model_bytes, trained_parameters), model_bytes)
+def written_by_learners(
+    model_bytes: int, trained_parameters: int, number_bytes: int
+) -> tuple[Term, ...]:
+    """Return what a pod of learners writes besides its copies; a result has adapters beside it."""
+    adapters = trained_parameters * number_bytes
+    checkpoint = checkpoint_bytes(trained_parameters, number_bytes)
+    larger = max(checkpoint, model_bytes + adapters)
     why = "on their way to the store one after the other: the larger"
     return Term("checkpoint, result", larger, why), logs()
 
 
-def checkpoint_copy(model_bytes: int, trained_parameters: int) -> Term:
+def checkpoint_copy(trained_parameters: int, number_bytes: int) -> Term:
     """Return the copy of a checkpoint that an attempt goes on from."""
-    size = checkpoint_bytes(model_bytes, trained_parameters)
+    size = checkpoint_bytes(trained_parameters, number_bytes)
     return Term("checkpoint to go on from", size, "a copy out of the store")
 
 

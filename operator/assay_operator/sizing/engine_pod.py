@@ -15,6 +15,7 @@ from assay_operator.sizing.host import Disk, HostPlan, engine_host
 from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
 from assay_operator.sizing.split import EVALUATION, JUDGES, Split, equal_pods, split
+from assay_operator.sizing.stage_plan import trained_of
 from assay_operator.sizing.terms import GIB, Term
 from assay_operator.sizing.visual import clip_of
 
@@ -50,7 +51,7 @@ class EnginePodPlan:
 def plan_evaluation(
     evaluation: Evaluation,
     dataset: Dataset,
-    prompt: Prompt,
+    stage: TrainingStage | None,
     shape: ModelShape,
     pool: NodePool,
     assumed: Assumptions,
@@ -63,7 +64,7 @@ def plan_evaluation(
     Args:
         evaluation: the evaluation.
         dataset: what it asks about, for the frame plan.
-        prompt: how it asks: that of its model's stage.
+        stage: the stage that makes its model, whose prompt it asks; None: that is not known.
         shape: the sizes of its model.
         pool: the node pool; without GPUs everything is in the memory of the host.
         assumed: what nothing else says.
@@ -71,6 +72,7 @@ def plan_evaluation(
         shared_cache_bytes: size of the cache that pods share; None: each has its own.
     """
     spec, clip = evaluation.spec, clip_of(dataset, assumed.frame_size)
+    prompt = stage.spec.prompt if stage is not None else Prompt()
     text = text_tokens(prompt.system, prompt.question)
     job = EngineJob(
         shape=shape,
@@ -80,13 +82,12 @@ def plan_evaluation(
         completion_tokens=spec.max_completion_tokens,
         group_size=1,
     )
-    model = _model(job)
-    copies, own = [model, dataset_copy(dataset, assumed)], [logs()]
-    if spec.schedule is not None:
-        # Of a stage that still trains: its base, a checkpoint, and the model made of the two.
-        copies.append(replace(model, name="checkpoint", why="of a stage that still trains"))
-        own.append(replace(model, name="merged model", why="made of base and checkpoint"))
-    host = _host(EVALUATION, job, Disk(tuple(own), tuple(copies)), pool, shared_cache_bytes)
+    model, own = _model(job), [logs()]
+    if spec.schedule is not None and stage is not None:
+        size = model.num_bytes + trained_of(stage, shape)[1] * job.number_bytes
+        own.append(Term("checkpoint, its model", size, "of the stage while it trains"))
+    disk = Disk(tuple(own), (model, dataset_copy(dataset, assumed)))
+    host = _host(EVALUATION, job, disk, pool, shared_cache_bytes)
     return _plan(identify(evaluation), spec.pool, job, host, judges)
 
 

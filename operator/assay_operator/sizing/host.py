@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from assay_api.platform import NodePool
 from assay_operator.sizing.terms import GIB, Term, total_bytes
 
-LEARNER_GIB = {True: 4, False: 2}
-"""Python, torch and Ray's client, with and without CUDA's libraries. An assumption."""
-ENGINE_GIB = {True: 8, False: 3}
-"""The same of vLLM, with its buffers for media. An assumption."""
+LEARNER_GIB = {True: 4.0, False: 1.0}
+"""Python, torch and Ray's client, on GPUs and without. An assumption; without, 0.9 was measured
+with a tiny model (docs/measurements/tiny-recipe.md)."""
+ENGINE_GIB = {True: 8.0, False: 1.5}
+"""The same of vLLM, with its buffers for media; without GPUs 2.0 was measured, 0.5 of it cache."""
 NCCL_SHM_BYTES = GIB // 4
-"""NCCL's buffers in /dev/shm for one process. An assumption."""
+"""NCCL's buffers in /dev/shm for one process on a GPU. An assumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,13 @@ class HostPlan:
 
 
 def learner_host(
-    learners: int, *, on_gpu: bool, model_bytes: int, exported_bytes: int, pixel_bytes: int
+    learners: int,
+    *,
+    on_gpu: bool,
+    model_bytes: int,
+    trained_bytes: int,
+    exported_bytes: int,
+    pixel_bytes: int,
 ) -> tuple[tuple[Term, ...], int]:
     """Return memory and /dev/shm of a pod of learners, the first learner among them.
 
@@ -106,32 +113,40 @@ def learner_host(
         learners: processes in the pod.
         on_gpu: whether they use GPUs.
         model_bytes: all weights.
+        trained_bytes: those that train.
         exported_bytes: what the samplers are sent after a step; 0: there are none.
         pixel_bytes: patches of all clips of one learner's step.
     """
-    loading, saving = learners * model_bytes, model_bytes + exported_bytes
-    shm = 2 * exported_bytes + learners * NCCL_SHM_BYTES
+    loading, saving = learners * model_bytes, trained_bytes + exported_bytes
+    shm = _shm(learners, on_gpu, exported_bytes)
     return (
         _processes(learners, LEARNER_GIB[on_gpu]),
         Term(
             "weights on the way",
             max(loading, saving),
-            f"the larger of {learners} x the model (read before they go to the GPU) and a copy of "
-            "the model for the checkpoint with one for the samplers",
+            f"the larger of {learners} x the model (read before they go to the GPU) and what is "
+            "trained for the checkpoint with a copy for the samplers",
         ),
         Term("pixels of the step", learners * pixel_bytes, "patches of all clips, float32"),
-        Term("/dev/shm", shm, "two versions of the samplers' weights; NCCL 0.25 GiB a process"),
+        Term("/dev/shm", shm, _SHM_WHY),
     ), shm
 
 
 def engine_host(engines: int, *, on_gpu: bool, exported_bytes: int) -> tuple[tuple[Term, ...], int]:
     """Return memory and /dev/shm of a pod of rollout engines or judges."""
-    shm = 2 * exported_bytes + engines * NCCL_SHM_BYTES
+    shm = _shm(engines, on_gpu, exported_bytes)
     return (
         _processes(engines, ENGINE_GIB[on_gpu]),
-        Term("/dev/shm", shm, "two versions of the samplers' weights; NCCL 0.25 GiB a process"),
+        Term("/dev/shm", shm, _SHM_WHY),
     ), shm
 
 
-def _processes(count: int, gib: int) -> Term:
-    return Term("processes", count * gib * GIB, f"{count} x {gib} GiB, assumed")
+_SHM_WHY = "two versions of the samplers' weights; NCCL 0.25 GiB a process on a GPU"
+
+
+def _shm(processes: int, on_gpu: bool, exported_bytes: int) -> int:
+    return 2 * exported_bytes + (processes * NCCL_SHM_BYTES if on_gpu else 0)
+
+
+def _processes(count: int, gib: float) -> Term:
+    return Term("processes", int(count * gib * GIB), f"{count} x {gib:g} GiB, assumed")

@@ -11,7 +11,6 @@ from assay_api.platform import NodePool, Platform
 from assay_api.problems import did_you_mean
 from assay_api.references import identify
 from assay_api.reward_model import RewardModel
-from assay_api.stage import Prompt
 from assay_operator.children.placement import KEPT_FREE
 from assay_operator.pipelines import expand
 from assay_operator.policies.dependencies import inputs_of
@@ -166,7 +165,7 @@ class _Planner:
         return plan_evaluation(
             evaluation,
             self._dataset(owner, spec.dataset),
-            stage.spec.prompt if isinstance(stage, TrainingStage) else Prompt(),
+            stage if isinstance(stage, TrainingStage) else None,
             self.sizes.of(spec.model, str(owner)),
             self._pool(owner, "spec.pool", spec.pool),
             self.assumed,

@@ -23,8 +23,6 @@ from assay_operator.sizing.activations import vision_transient_bytes
 from assay_operator.sizing.shape import PATCHES_PER_TOKEN, TEXT_LINEARS, ModelShape
 from assay_operator.sizing.terms import GIB, Term, in_millions, total_bytes
 
-TENSOR_PARALLEL = False
-"""Whether the trainer divides an engine over `gpusPerRollout` GPUs, or uses one of them."""
 BLOCK_TOKENS = 16
 """Tokens of a block of the cache: vLLM's default."""
 

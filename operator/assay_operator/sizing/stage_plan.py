@@ -17,7 +17,7 @@ from assay_operator.sizing.disk import (
 )
 from assay_operator.sizing.host import Disk, HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
-from assay_operator.sizing.rollout import TENSOR_PARALLEL, EngineJob, EnginePlan, plan_engine
+from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
 from assay_operator.sizing.shape import BYTES_OF, ModelShape
 from assay_operator.sizing.split import JUDGES, LEARNERS, ROLLOUTS, Pods, Split, equal_pods, split
 from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
@@ -61,14 +61,7 @@ class StagePlan:
             found += [f"rollout GPU: {problem}" for problem in self.rollout.problems]
         for host in self.hosts:
             found += host.problems
-        found += self.split.problems
-        for pods in self.split.pods:
-            if pods.gpus > self.split.pool.gpus_per_node:
-                found.append(
-                    f"placement.gpusPerRollout: {pods.gpus} GPUs in one pod, a node has "
-                    f"{self.split.pool.gpus_per_node}"
-                )
-        return found
+        return found + self.split.problems
 
 
 def plan_stage(
@@ -145,7 +138,7 @@ def _learner(
         fused = spec.fusion
         completion = fused.max_completion_tokens if fused else assumed.example_tokens
     micro = min(placement.micro_batch, rows)
-    trained, count = _trained(stage, shape)
+    trained, count = trained_of(stage, shape)
     return LearnerJob(
         shape=shape,
         number_bytes=BYTES_OF[placement.precision],
@@ -165,7 +158,7 @@ def _learner(
     )
 
 
-def _trained(stage: TrainingStage, shape: ModelShape) -> tuple[Trained, int]:
+def trained_of(stage: TrainingStage, shape: ModelShape) -> tuple[Trained, int]:
     """Return what is trained, and how many parameters that is."""
     spec = stage.spec
     if spec.lora is not None:
@@ -184,7 +177,7 @@ def _rollouts(stage: TrainingStage, learner: LearnerJob) -> EngineJob | None:
     return EngineJob(
         shape=learner.shape,
         number_bytes=learner.number_bytes,
-        tensor_parallel=spec.placement.gpus_per_rollout if TENSOR_PARALLEL else 1,
+        tensor_parallel=spec.placement.gpus_per_rollout,
         prompt_tokens=learner.batch.prompt_tokens,
         completion_tokens=learner.batch.completion_tokens,
         group_size=size,
@@ -230,12 +223,14 @@ def _host(
             pods.processes,
             on_gpu=learner.on_gpu,
             model_bytes=model,
+            trained_bytes=learner.trained_parameters * learner.number_bytes,
             exported_bytes=exported,
             pixel_bytes=learner.clips * learner.clip.pixel_bytes,
         )
         held = peak(terms)[1]
-        copies = (*copies, checkpoint_copy(model, learner.trained_parameters))
-        own = written_by_learners(model, learner.trained_parameters)
+        trained, s = learner.trained_parameters, learner.number_bytes
+        copies = (*copies, checkpoint_copy(trained, s))
+        own = written_by_learners(model, trained, s)
     else:
         assert plan.rollouts is not None, "it has rollout engines"
         parts, shm = engine_host(pods.processes, on_gpu=learner.on_gpu, exported_bytes=exported)

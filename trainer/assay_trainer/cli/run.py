@@ -41,6 +41,7 @@ def run_command(
 
     place = open_store(store)
     resources = load_resources(file, set_, place)
+    _check_trackers(resources)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     lines = Lines(place, sys.stderr)
@@ -70,6 +71,22 @@ def load_resources(
     from assay_api.manifests import load
 
     return load(file, overrides or (), exists=lambda id_: place.exists(id_.completion_key))
+
+
+def _check_trackers(resources: "Sequence[Resource]") -> None:
+    """Return if no stage has a tracker that could not be told hours later.
+
+    Raises:
+        InvalidInput: a package or a key is missing.
+    """
+    from assay_api import TrainingStage
+    from assay_trainer.tracking.required import check_keys, check_packages
+
+    for resource in resources:
+        if isinstance(resource, TrainingStage):
+            where = f"TrainingStage/{resource.metadata.name}: "
+            check_packages(resource.spec.tracking, where)
+            check_keys(resource.spec.tracking, where)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

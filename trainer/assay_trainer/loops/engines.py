@@ -15,6 +15,7 @@ from assay_trainer.chat import detection_prompt
 from assay_trainer.loops.ray_cluster import group_resource
 from assay_trainer.models.published import model_description
 from assay_trainer.process import ProcessName
+from assay_trainer.rollout.batch_invariance import check_gpus_for_batch_invariance
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.pool import PoolConfig, RolloutPool
 
@@ -28,13 +29,16 @@ def start_pool(
     """Start the stage's rollout engines on the model that it starts from.
 
     Raises:
-        InvalidInput: the model's folder holds no model.
+        InvalidInput: the model's folder holds no model, or the stage asks for what GPUs have.
     """
     assert job.model is not None
     # Of model and dataset only what tells their sizes: the engines fetch the rest.
     folder = model_description(job.model.uri)
     spec = job.stage.spec
     num_gpus = ray.cluster_resources().get("GPU", 0)
+    batch_invariant = spec.rl is not None and spec.rl.batch_invariant
+    if batch_invariant:
+        check_gpus_for_batch_invariance(num_gpus)
     prompt_tokens = _longest_prompt(folder, job)
     engine = EngineConfig(
         precision=spec.placement.precision,
@@ -42,6 +46,7 @@ def start_pool(
         max_sequences=_MAX_SEQUENCES,
         lora=lora,
         memory_fraction=0.85 if num_gpus else 0.1,
+        batch_invariant=batch_invariant,
     )
     num_engines = spec.placement.rollouts
     return RolloutPool(

@@ -18,12 +18,14 @@ from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.learner.batch import Completion, MicroBatch, collate
 from assay_trainer.learner.deepspeed_engine import Learner
 from assay_trainer.learner.forward import RowScorer
+from assay_trainer.loops.recorder import Recorder
 from assay_trainer.models.export import write_adapter, write_model
 from assay_trainer.models.inputs import EncodedPrompt, PromptEncoder, visual_token_ids
 from assay_trainer.models.policy import Policy, load_policy
 from assay_trainer.models.published import ADAPTER, RESULT, ModelCard, adapter_base
 from assay_trainer.models.start import start_folder
 from assay_trainer.records import Clip
+from assay_trainer.tracking.sender import start_senders
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,6 +62,16 @@ class StageParts:
             self.learner,
             identity=stage_job_digest(self.job, self.dataset.digest),
             plan=self.stage.spec.checkpoint,
+        )
+
+    def recorder(self) -> Recorder:
+        """Return what keeps the stage's numbers; only the leading process's does anything."""
+        leads = self.learner.rank == 0
+        return Recorder(
+            self.store,
+            total_steps=self.stage.spec.total_steps,
+            leads=leads,
+            senders=start_senders(self.job, self.store, self.dataset.digest) if leads else (),
         )
 
     def publish_model(self) -> None:

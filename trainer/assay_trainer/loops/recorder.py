@@ -1,15 +1,16 @@
-"""Where a running stage's numbers go: files and metrics, TensorBoard, the log, and progress."""
+"""Where a running stage's numbers go: files and metrics, TensorBoard, trackers, log, progress."""
 
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch.utils.tensorboard import SummaryWriter
 
 from assay_data.store import Store
 from assay_trainer.metrics_log import write_metrics, write_progress
+from assay_trainer.tracking.sender import Sender
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,12 +55,15 @@ class Clock:
 class Recorder:
     """Records the numbers of a stage; on the rank that leads, and nothing on the others."""
 
-    def __init__(self, store: Store, *, total_steps: int, leads: bool) -> None:
-        """Record into the stage's folder."""
+    def __init__(
+        self, store: Store, *, total_steps: int, leads: bool, senders: Sequence[Sender] = ()
+    ) -> None:
+        """Record into the stage's folder, and for its trackers."""
         self._store = store
         self._total = total_steps
         self._leads = leads
         self._shown: dict[str, float] = {}
+        self._senders = senders
         self._board = SummaryWriter(str(store.path("tensorboard"))) if leads else None
 
     def say(self, step: int, doing: str) -> None:
@@ -85,9 +89,16 @@ class Recorder:
                 self._store.path("tensorboard").iterdir(), key=lambda path: path.stat().st_mtime
             )
             self._store.keep(f"tensorboard/{newest.name}")
+        for sender in self._senders:
+            sender.record(step, metrics)
         self.say(step, "training")
         shown = ", ".join([f"step {step} of {self._total}", *told(metrics)])
         _LOG.info("%s", shown, extra={"numbers": {"step": step, **metrics}})
+
+    def close(self) -> None:
+        """Let what trackers have not yet been told arrive."""
+        for sender in self._senders:
+            sender.close()
 
 
 def told(metrics: Mapping[str, float]) -> list[str]:

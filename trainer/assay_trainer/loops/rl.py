@@ -5,6 +5,7 @@ others what to learn from; each learns from its share.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -21,7 +22,7 @@ from assay_trainer.checkpoints import Position
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import PromptStream
-from assay_trainer.loops.recorder import Clock, Recorder
+from assay_trainer.loops.recorder import Clock
 from assay_trainer.loops.rollouts import Collector
 from assay_trainer.loops.stopping import StopWatch
 from assay_trainer.loops.validation import HELD_OUT, Validator
@@ -64,7 +65,7 @@ class RlLoop:
         self._learner = parts.learner
         self._checkpoints = parts.checkpoints()
         self._every = spec.checkpoint.every
-        self._recorder = Recorder(parts.store, total_steps=self._rl.steps, leads=leader is not None)
+        self._recorder = parts.recorder()
         self._stop_watch = StopWatch(parts.job, parts.store, parts.learner)
         self._clock = Clock()
 
@@ -75,6 +76,10 @@ class RlLoop:
             Whether it came to the last step; if not, it was asked to stop, and has saved a
             checkpoint of the step that it came to.
         """
+        with closing(self._recorder):
+            return self._run()
+
+    def _run(self) -> bool:
         position = self._checkpoints.resume()
         self._sync(position)
         if position.step == 0:

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: a step is draw -> learn -> record -> checkpoint."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,9 +32,9 @@ def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step
     Returns:
         Why it stopped before, with a checkpoint of the step that it came to; NO: it did not.
     """
-    stop_watch = StopWatch(parts.job, parts.store, parts.learner)
-    with stop_watch.noting_sigterm():
-        return _run(parts, examples, examples_per_step, stop_watch)
+    stop_watch, recorder = StopWatch(parts.job, parts.store, parts.learner), parts.recorder()
+    with stop_watch.noting_sigterm(), closing(recorder):
+        return _run(parts, examples, examples_per_step, stop_watch, recorder)
 
 
 def _run(
@@ -41,10 +42,10 @@ def _run(
     examples: Sequence[SftExample],
     examples_per_step: int,
     stop_watch: StopWatch,
+    recorder: Recorder,
 ) -> Stop:
     spec = parts.stage.spec
     checkpoints = parts.checkpoints()
-    recorder = Recorder(parts.store, total_steps=spec.total_steps, leads=parts.learner.rank == 0)
     stream = ShuffledStream(examples, spec.seed)
     position = checkpoints.resume()
     recorder.say(position.step, "training")

@@ -8,8 +8,8 @@ from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import Store, open_store
 from assay_trainer.metrics_log import read_metrics
-from assay_trainer.models.pinning import pinned_job
 from assay_trainer.models.published import RESULT
+from assay_trainer.tracking.required import check_packages
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ def run_stage_job(job: ResolvedStageJob) -> None:
     One that is asked to stop saves a checkpoint and returns without either: it is not finished.
 
     Raises:
-        InvalidInput: model, dataset or task are not what the stage needs.
+        InvalidInput: model, dataset, task or trackers are not what the stage needs.
         AssayError: an engine, a judge or the store failed; checkpoints are kept.
     """
-    job = pinned_job(job)
+    check_packages(job.stage.spec.tracking)
     if job.stage.spec.rl is not None:
         from assay_trainer.loops.rl_job import run_rl
 

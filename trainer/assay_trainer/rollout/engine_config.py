@@ -15,3 +15,5 @@ class EngineConfig:
     lora: Lora | None = None
     memory_fraction: float = 0.3
     """Share of the device's memory for weights and cache; on a CPU only a plausibility check."""
+    batch_invariant: bool = False
+    """Whether results may not depend on what else is in the batch."""

@@ -23,6 +23,7 @@ from assay_trainer.exported import ROLLOUT_REPLACEMENTS
 from assay_trainer.models.published import model_folder
 from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.records import Clip
+from assay_trainer.rollout.batch_invariance import sample_batch_invariantly
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.loaded_weights import LoadedWeights, mismatch
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
@@ -81,6 +82,9 @@ class _Engine:
         if config.process is not None:
             set_up_process(config.process)
         import torch
+
+        if config.engine.batch_invariant:
+            sample_batch_invariantly()
 
         from assay_trainer.rollout.vllm_engine import VllmSampler
 
