@@ -110,12 +110,16 @@ check: lint ## The above, and layout, constraints, manifests, documents: under t
 	@echo "check: layout, constraints, manifests, documents"
 	.venv/bin/python -m pytest tests/repository --quiet
 
+# Half of the time a test waits. The order is that of tests/conftest.py: what takes longest comes first.
+WORKERS ?= 2
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 programs: setup ## Build what tests run against and no package brings (Go): once, into a cache.
 	@.venv/bin/python tests/servers/go_programs.py
 
 test: lint programs ## Everything that check does, and every test but those of release-test.
 	@echo "test: every test, against the real components"
-	.venv/bin/python -m pytest --durations=15
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE) --durations=15
 
 release-test: programs ## Tests that only a release needs: images, faults in pods, the whole recipe: 2 hours. As root.
 	@echo "release-test: the tests that make test leaves out"

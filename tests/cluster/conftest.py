@@ -8,7 +8,7 @@ from cluster_user import User
 from installed_assay import RECIPE, SMALL, STRANGER, VALUES, install_assay, wait_for_assay
 from one_node_cluster import OneNodeCluster
 from project_images import load_built_images, load_host_image
-from small_course import BASE, DATASET, base, documents
+from small_course import DATASET
 
 HERE = Path(__file__).parent
 _RUNNING: list[OneNodeCluster] = []
@@ -52,16 +52,22 @@ def recipe_user(cluster: OneNodeCluster) -> User:
 
 @pytest.fixture(scope="session")
 def user(cluster: OneNodeCluster) -> User:
-    """A namespace with a small dataset and a small base model, made by its first stages."""
+    """A namespace with a small dataset."""
     found = User(cluster, SMALL)
-    found.apply(documents(DATASET, base(BASE)))
-    found.wait_for("TrainingStage", BASE)
+    found.apply(DATASET)
     return found
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give these tests their time."""
     item.add_marker(pytest.mark.timeout(_SECONDS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those that start a cluster of their own come before those that share one."""
+    own = [item for item in items if HERE in item.path.parents]
+    ordered = iter(sorted(own, key=lambda item: "cluster" in getattr(item, "fixturenames", ())))
+    items[:] = [next(ordered) if item in own else item for item in items]
 
 
 @pytest.hookimpl(trylast=True)

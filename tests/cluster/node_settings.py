@@ -18,6 +18,10 @@ MEMORY_LIMITS = ("memory.limit_in_bytes", "memory.max")
 """File of a control group with its limit, of version 1 and of version 2."""
 PODS_BYTES = 11 * 2**30
 """Memory that all pods together may use, whatever the machine has: a node of 12 GiB."""
+CPU_SHARES = ("cpu.shares", "8192")
+"""File of a control group of version 1, and what all pods get: as eight processes outside of it.
+
+Without it, all pods together count as one process, and wait where other tests run beside them."""
 SOCKET = FOLDER / "containerd/containerd.sock"
 """Where containerd answers."""
 STATE = FOLDER / "machine.json"

@@ -32,6 +32,7 @@ from node_images import PAUSE_IMAGE, ImageArchive, host_folders, small_images
 from node_network import run, set_up_network
 from node_settings import (
     CGROUP,
+    CPU_SHARES,
     FOLDER,
     LOCK,
     MEMORY_LIMITS,
@@ -102,12 +103,11 @@ class OneNodeCluster(Started):
         self._processes: dict[str, Background] = {}
         self.control_plane: ControlPlane
 
-    def start(self) -> None:
-        """Clear up after a killed run, start everything, and return when the node is ready.
+    def claim(self) -> None:
+        """Keep other clusters away, and clear up after a killed run.
 
         Raises:
-            RuntimeError: this is not root, a program is missing, another cluster runs, or a
-                program does not answer.
+            RuntimeError: this is not root, a program is missing, or another cluster runs.
         """
         need_programs(NEEDED, "a cluster with pods (tests/cluster)")
         self._lock = LOCK.open("w")
@@ -120,6 +120,14 @@ class OneNodeCluster(Started):
                 "ends one that `make cluster` has left"
             ) from None
         clear_up()
+
+    def start(self) -> None:
+        """Claim this machine, start everything, and return when the node is ready.
+
+        Raises:
+            RuntimeError: `claim` refuses, or a program does not answer.
+        """
+        self.claim()
         FOLDER.mkdir(mode=0o755)
         try:
             networks = set_up_network(FOLDER)
@@ -200,9 +208,9 @@ class OneNodeCluster(Started):
     def _start_kubelet(self) -> None:
         for hierarchy in _hierarchies():
             (hierarchy / CGROUP).mkdir(exist_ok=True)
-            for file in MEMORY_LIMITS:
-                if (limit := hierarchy / CGROUP / file).exists():
-                    limit.write_text(str(PODS_BYTES))
+            for file, value in (*((name, str(PODS_BYTES)) for name in MEMORY_LIMITS), CPU_SHARES):
+                if (setting := hierarchy / CGROUP / file).exists():
+                    setting.write_text(value)
         authority = self.control_plane.authority
         certificate, key = authority.issue("kubelet", NODE, hosts=[NODE_ADDRESS, NODE])
         config = FOLDER / "kubelet.yaml"

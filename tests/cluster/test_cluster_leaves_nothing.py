@@ -68,10 +68,11 @@ def test_an_empty_table_is_as_good_as_none_and_a_rule_chain_or_policy_is_not() -
 
 
 def test_a_killed_cluster_is_cleared_up_without_a_trace(tmp_path: Path) -> None:
-    # Whoever starts one removes what a killed run has left before.
-    with OneNodeCluster(shows_host=True):
-        pass
+    # Packages that are missing come first, and what a killed run has left goes.
+    claiming = OneNodeCluster(shows_host=True)
+    claiming.claim()
     before = machine()
+    claiming.stop()
     log = tmp_path / "serve.log"
     with log.open("wb") as out:
         serving = subprocess.Popen([*COMMAND, "serve"], stdout=out, stderr=out)

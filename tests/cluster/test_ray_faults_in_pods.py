@@ -10,7 +10,7 @@ from faulty_proxy import Fault, FaultyProxy, Request
 from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
 from node_settings import NODE_ADDRESS
 from pod_processes import kill, processes_of
-from small_course import BASE, documents, rl
+from small_course import BASE, base, documents, rl
 
 pytestmark = pytest.mark.release
 
@@ -42,6 +42,13 @@ spec:
   endpoint: {{url: {url}, model: {JUDGE}}}
   numFrames: 1
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def base_model(user: User) -> None:
+    """The stage that these start from."""
+    user.apply(base(BASE))
+    user.wait_for("TrainingStage", BASE)
 
 
 @pytest.fixture(scope="module")

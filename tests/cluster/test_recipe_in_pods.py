@@ -1,9 +1,12 @@
 """The shipped recipe in pods: from videos to an evaluated detector, as its users apply it."""
 
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,17 +20,27 @@ from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
 from installed_assay import VALUES, install_assay, wait_for_assay
 from node_images import PROJECT
 
+from assay_data.store import Store, open_store
+
 TINY = PROJECT / "manifests/recipes/busterx-plusplus/tiny"
 SCHEDULED = PROJECT / "manifests/samples/scheduled-evaluation/tiny/nightly.yaml"
 STAGES = ("base", "foundation", "judge-training", "fusion", "advanced")
 SHORT = {
+    "videos": {"source": {"synthetic": {"numVideos": 96, "widthPixels": 56}}},
+    "base": {"sft": {"steps": 120}, "checkpoint": {"every": 60}},
     # Long enough to be looked at while it runs.
-    "foundation": {"rl": {"steps": 8}, "checkpoint": {"every": 1}},
-    "fusion": {"fusion": {"steps": 6, "maxExamples": 32}},
-    "advanced": {"rl": {"steps": 2}},
-    "judge-training": {"sft": {"steps": 40}},
+    "foundation": {
+        "rl": {"steps": 8, "promptsPerStep": 8, "validation": {"every": 8, "maxClips": 8}},
+        "checkpoint": {"every": 1},
+    },
+    "fusion": {"fusion": {"steps": 4, "maxExamples": 32}},
+    "advanced": {
+        "rl": {"steps": 2, "promptsPerStep": 8, "validation": {"every": 2, "maxClips": 8}},
+    },
+    "judge-training": {"sft": {"steps": 40}, "checkpoint": {"every": 40}},
+    "held-out": {"maxClips": 8},
 }
-"""Fewer steps: enough to go through everything, too few to learn much."""
+"""Fewer clips and steps: enough to go through everything, too few to learn much."""
 NIGHTLY = "nightly"
 _STAGE_SECONDS = 900.0
 _SCHEDULE_SECONDS = 420.0
@@ -61,7 +74,7 @@ def run(recipe_user: User, whole_recipe: bool, tmp_path_factory: pytest.TempPath
     found, over = Run(recipe_user), threading.Event()
     watch = threading.Thread(target=_watch, args=(found, over), daemon=True)
     watch.start()
-    recipe_user.apply(TINY if whole_recipe else _shortened(TINY))
+    recipe_user.apply(_manifests(TINY.glob("*.yaml"), whole_recipe))
     recipe_user.apply(SCHEDULED)
     for stage in STAGES:
         if stage == "judge-training":
@@ -80,12 +93,16 @@ def run(recipe_user: User, whole_recipe: bool, tmp_path_factory: pytest.TempPath
     return found
 
 
-def _shortened(folder: Path) -> str:
+def _manifests(files: Iterable[Path], whole: bool) -> str:
+    """Return the manifests of files as they are, or in their short form."""
     texts = []
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(files):
         for manifest in yaml.safe_load_all(path.read_text()):
-            for name, changes in SHORT.get(manifest["metadata"]["name"], {}).items():
-                manifest["spec"].setdefault(name, {}).update(changes)
+            changes = {} if whole else SHORT.get(manifest["metadata"]["name"], {})
+            for name, change in changes.items():
+                if isinstance(change, dict):
+                    change = {**manifest["spec"].get(name, {}), **change}
+                manifest["spec"][name] = change
             texts.append(yaml.safe_dump(manifest))
     return "---\n".join(texts)
 
@@ -163,6 +180,27 @@ def test_every_stage_succeeds_and_its_model_is_recorded(run: Run) -> None:
         assert status["step"] == status["totalSteps"] == status["checkpoint"], stage
         assert status["attempt"] >= 1
         assert status["modelDigest"] == run.user.store().digest(f"stages/{stage}/model")
+
+
+@pytest.fixture(scope="module")
+def on_this_machine(whole_recipe: bool, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The store of `assay run` with the same manifests, up to the first stage of RL."""
+    folder = tmp_path_factory.mktemp("on-this-machine")
+    first = [path for path in TINY.glob("*.yaml") if path.name < "30"]
+    (folder / "recipe.yaml").write_text(_manifests(first, whole_recipe))
+    command = [sys.executable, "-m", "assay_trainer.cli.main", "run"]
+    files = ["-f", str(folder / "recipe.yaml"), "--store", str(folder / "store")]
+    done = subprocess.run(
+        [*command, *files], capture_output=True, text=True, timeout=_STAGE_SECONDS
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return open_store(str(folder / "store"))
+
+
+def test_pods_give_the_weights_that_one_machine_gives(run: Run, on_this_machine: Store) -> None:
+    for stage in ("base", "foundation"):
+        model = f"stages/{stage}/model"
+        assert run.user.store().digest(model) == on_this_machine.digest(model), stage
 
 
 def test_the_evaluation_tells_which_model_it_evaluated(run: Run) -> None:
