@@ -27,7 +27,7 @@ SCHEDULED = PROJECT / "manifests/samples/scheduled-evaluation/tiny/nightly.yaml"
 STAGES = ("base", "foundation", "judge-training", "fusion", "advanced")
 SHORT = {
     "videos": {"source": {"synthetic": {"numVideos": 96, "widthPixels": 56}}},
-    "base": {"sft": {"steps": 120}, "checkpoint": {"every": 60}},
+    "base": {"sft": {"steps": 80}, "checkpoint": {"every": 40}},
     # Long enough to be looked at while it runs.
     "foundation": {
         "rl": {"steps": 8, "promptsPerStep": 8, "validation": {"every": 8, "maxClips": 8}},
