@@ -1,9 +1,10 @@
 """What every custom resource shares: naming, strictness, metadata, conditions."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 API_VERSION: Literal["assay.dev/v1alpha1"] = "assay.dev/v1alpha1"
@@ -13,6 +14,27 @@ Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=
 
 Uri = Annotated[str, Field(min_length=1, max_length=1024)]
 """A path or a URL."""
+
+HUB = "hf://"
+"""What URIs of models of the Hugging Face Hub start with."""
+
+HUB_URI = (
+    r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._/-]*)?"
+)
+"""Such a URI: owner and name, and possibly a revision (branch, tag or commit)."""
+
+
+def _check_hub_uri(uri: str) -> str:
+    if uri.startswith(HUB) and not re.fullmatch(HUB_URI, uri):
+        raise ValueError(f"{uri!r} must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
+    return uri
+
+
+ModelUri = Annotated[Uri, AfterValidator(_check_hub_uri)]
+"""A path or URL of a model, or its name on the Hub."""
+
+Commit = Annotated[str | None, Field(max_length=64)]
+"""Commit of a model of the Hub."""
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """A seed, as every generator takes it."""
@@ -213,9 +235,10 @@ class ScratchModel(Model):
 class ModelSource(OneOf):
     """Where a model's weights come from: exactly one of the three."""
 
-    uri: Uri | None = Field(
+    uri: ModelUri | None = Field(
         default=None,
-        description="Folder, file:// or s3:// URL of a Hugging Face checkpoint.",
+        description="Folder, file:// or s3:// URL of a Hugging Face checkpoint, or its name on the "
+        "Hub, hf://OWNER/NAME@REVISION; its commit is noted at the first start and kept.",
     )
     from_stage: Name | None = Field(
         default=None, description="Name of the TrainingStage whose result is the model."
@@ -228,7 +251,11 @@ class ModelSource(OneOf):
 class ModelRef(OneOf):
     """A trained model: exactly one of the two."""
 
-    uri: Uri | None = Field(default=None, description="Folder or URL of a Hugging Face checkpoint.")
+    uri: ModelUri | None = Field(
+        default=None,
+        description="Folder, file:// or s3:// URL of a Hugging Face checkpoint, or its name on the "
+        "Hub, hf://OWNER/NAME@REVISION; its commit is noted at the first use and kept.",
+    )
     from_stage: Name | None = Field(
         default=None, description="Name of the TrainingStage whose result is the model."
     )

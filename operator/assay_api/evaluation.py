@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from assay_api.base import (
     API_VERSION,
+    Commit,
     Metadata,
     Model,
     ModelRef,
@@ -59,6 +60,9 @@ class EvaluationSpec(Model):
 class EvaluationStatus(WorkStatus):
     """The result, in short; the whole is in the store."""
 
+    source_commit: Commit = Field(
+        default=None, description="Commit of the model of the Hub that spec.model.uri names."
+    )
     model_digest: str | None = Field(default=None, description="Digest of the evaluated model.")
     step: int | None = Field(
         default=None, description="Optimiser steps of the evaluated checkpoint, by a schedule only."

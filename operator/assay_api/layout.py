@@ -13,6 +13,9 @@ PLURALS = {
 }
 """Folder of each kind."""
 
+PIN = "model-pin.json"
+"""Key, within a resource's folder, of the commit of the model of the Hub that it uses."""
+
 
 class ResourceId(NamedTuple):
     """Identifies a resource; prints as `Kind/name`."""
@@ -33,6 +36,11 @@ class ResourceId(NamedTuple):
     def completion_key(self) -> str:
         """Key of the proof that it finished, e.g. `stages/foundation/completion.json`."""
         return f"{self.folder}/completion.json"
+
+    @property
+    def pin_key(self) -> str:
+        """Key of the commit of its model of the Hub, e.g. `stages/foundation/model-pin.json`."""
+        return f"{self.folder}/{PIN}"
 
     @property
     def newest_key(self) -> str:

@@ -200,6 +200,19 @@ class SharedCache(Model):
         return self
 
 
+class HubAccess(Model):
+    """The Hugging Face Hub, for workloads whose model is one of it (`hf://OWNER/NAME`)."""
+
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://", description="URL of a mirror; unset: the Hub itself."
+    )
+    token_secret: Name | None = Field(
+        default=None,
+        description="Secret with the key HF_TOKEN, in each namespace with workloads; unset: no "
+        "token is sent, which is enough for public models.",
+    )
+
+
 class Platform(Model):
     """Everything about an installation that the children of resources depend on."""
 
@@ -217,6 +230,9 @@ class Platform(Model):
     ray_version: str = Field(default="2.60.0", description="Ray in the trainer image.")
     cache: SharedCache | None = Field(
         default=None, description="Cache that pods share; unset: each pod has one of its own."
+    )
+    hub: HubAccess | None = Field(
+        default=None, description="Access to the Hugging Face Hub; unset: workloads have none."
     )
     service_account: Name | None = Field(
         default=None, description="ServiceAccount of workloads; unset: the namespace's default."

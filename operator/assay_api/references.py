@@ -39,6 +39,13 @@ def identify(resource: Model) -> ResourceId:
     return ResourceId(resource.kind, resource.metadata.name)
 
 
+def model_uri(resource: Model) -> str | None:
+    """Return the URI of the model that a resource itself names, if it names one."""
+    if not isinstance(resource, TrainingStage | Evaluation | RewardModel):
+        return None
+    return resource.spec.model.uri if resource.spec.model else None
+
+
 def pipeline_stage_id(pipeline: str, stage: str) -> ResourceId:
     """Return the TrainingStage that a pipeline's stage becomes."""
     return ResourceId("TrainingStage", f"{pipeline}-{stage}")

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from assay_api.base import (
     API_VERSION,
     MAX_TOKENS,
+    Commit,
     Metadata,
     Model,
     ModelRef,
@@ -70,6 +71,9 @@ class RewardModelStatus(Status):
     """Where the judge answers."""
 
     url: str | None = Field(default=None, description="Base URL, up to and including /v1.")
+    source_commit: Commit = Field(
+        default=None, description="Commit of the model of the Hub that spec.model.uri names."
+    )
 
 
 class RewardModel(Model):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from assay_api.base import (
     API_VERSION,
     MAX_STEPS,
+    Commit,
     LabelKey,
     Labels,
     Metadata,
@@ -349,6 +350,9 @@ class TrainingStageStatus(WorkStatus):
     checkpoint: int | None = Field(default=None, description="Step of the newest checkpoint.")
     step: int = Field(default=0, description="Optimiser steps done.")
     total_steps: int = Field(default=0, description="Optimiser steps in all.")
+    source_commit: Commit = Field(
+        default=None, description="Commit of the model of the Hub that spec.model.uri names."
+    )
     model_digest: str | None = Field(default=None, description="Digest of the resulting model.")
     model_uri: str | None = Field(default=None, description="URL of the resulting model.")
 

@@ -8,7 +8,7 @@ ASSAY = ("-m", "assay_trainer.cli.main")
 """The `assay` command, for a Python interpreter."""
 PYTHON = "python"
 """The interpreter of an image, by its PATH."""
-SERVER_ENV = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+SERVER_ENV = {"VLLM_NO_USAGE_STATS": "1"}
 """Variables of vLLM's server."""
 
 _LEAST_IMAGES_PER_REQUEST = 16
@@ -51,6 +51,7 @@ def serve_arguments(
     images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
     return (
         *(*ASSAY, "serve", "--own-chat-template", "--model", orders.model, "--name", orders.name),
+        *(("--pin", orders.pin) if orders.pin else ()),
         *("--host", host, "--port", str(port)),
         *("--dtype", orders.precision.lower(), *(() if graphs else ("--enforce-eager",))),
         *("--max-model-len", str(orders.max_model_length_tokens)),

@@ -11,6 +11,7 @@ from assay_api import (
     ResolvedStageJob,
 )
 from assay_api.base import Model
+from assay_api.hub import PinnedModel
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_operator.conditions import Verdict
@@ -106,6 +107,8 @@ class Observed:
     """Failures before the oldest of `attempts`, by class."""
     collected: Mapping[ResourceId, str] = field(default_factory=dict)
     """Identity of the samples that a fusion stage has collected, where that is done apart."""
+    pins: Mapping[ResourceId, PinnedModel] = field(default_factory=dict)
+    """What resources have noted of the models of the Hub that they use."""
     checkpoints: Mapping[ResourceId, int] = field(default_factory=dict)
     """Step of the newest complete checkpoint, as far as it was looked at."""
     newest: Mapping[ResourceId, Completion] = field(default_factory=dict)
@@ -130,6 +133,11 @@ class Observed:
         """Return the proof that the resource finished, if there is one."""
         found = self.finished.get(resource)
         return found.completion if found else None
+
+    def pin(self, resource: ResourceId, uri: str | None) -> PinnedModel | None:
+        """Return what a resource has noted of the model of the Hub that a URI names, if it has."""
+        found = self.pins.get(resource)
+        return found if found is not None and found.uri == uri else None
 
     def url(self, resource: ResourceId, path: str = ".") -> str:
         """Return the URL of something in the resource's folder."""
@@ -159,6 +167,8 @@ class ServeOrders(Model):
     """Port that is asked for; 0: any that is free."""
     start_timeout_seconds: float
     """Time it has to become ready."""
+    pin: str | None = None
+    """URL of the folder where the commit of a model of the Hub is noted; None: it is another's."""
     pool: str = "default"
     """Node pool that serves it; on one machine there is none."""
 

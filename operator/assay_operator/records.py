@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -11,7 +13,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from assay_api import Completion, StopRequest
 from assay_api.base import Model
 from assay_api.errors import StoreError
+from assay_api.hub import PinnedModel, is_hub
 from assay_api.layout import ResourceId
+from assay_api.manifests import Resource
+from assay_api.references import model_uri
 from assay_operator.local.store import LocalStore
 from assay_operator.observed import Finished, Job
 
@@ -146,6 +151,35 @@ def read_progress(store: Readable, resource: ResourceId) -> Progress | None:
         return Progress(step, total, str(found["doing"]), dict(found["metrics"]))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise _damaged(store, resource.progress_key, error) from None
+
+
+def read_pin(store: Readable, resource: ResourceId) -> PinnedModel | None:
+    """Return what the resource has noted of the model of the Hub that it uses, if it has.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    return _read(store, resource.pin_key, PinnedModel) if store.exists(resource.pin_key) else None
+
+
+def read_pins(
+    store: Readable,
+    resources: Mapping[ResourceId, Resource],
+    known: Mapping[ResourceId, PinnedModel] = MappingProxyType({}),
+) -> dict[ResourceId, PinnedModel]:
+    """Return what resources have noted of models of the Hub; what is known is not read again.
+
+    Raises:
+        StoreError: a note can't be read.
+    """
+    pins = dict(known)
+    for id_, resource in resources.items():
+        uri, pin = model_uri(resource), pins.get(id_)
+        if is_hub(uri) and (pin is None or pin.uri != uri):
+            found = read_pin(store, id_)
+            if found is not None:
+                pins[id_] = found
+    return pins
 
 
 def read_collected(store: Readable, resource: ResourceId) -> str | None:

@@ -84,6 +84,7 @@ def stage_status(stage: TrainingStage, verdict: Verdict, observed: Observed) -> 
         step=total if completion else (attempts[-1].step if attempts else 0),
         total_steps=total,
         checkpoint=observed.checkpoints.get(owner),
+        source_commit=_commit(stage, observed),
         model_digest=completion.digest if completion else None,
         model_uri=observed.url(owner, completion.result) if completion else None,
     )
@@ -97,6 +98,7 @@ def evaluation_status(
     evaluated_at = found.summary.get("evaluated_at") if found else None
     return EvaluationStatus(
         **_work(evaluation, verdict, observed),
+        source_commit=_commit(evaluation, observed),
         model_digest=(found.digest or None) if found else None,
         step=_count(found, "step"),
         evaluated_at=str(evaluated_at)[:_TIME_CHARACTERS] if evaluated_at else None,
@@ -109,7 +111,18 @@ def reward_model_status(
     judge: RewardModel, verdict: Verdict, observed: Observed
 ) -> RewardModelStatus:
     """Return where the judge answers, if it does."""
-    return RewardModelStatus(**_common(judge, verdict), url=judge_url(identify(judge), observed))
+    return RewardModelStatus(
+        **_common(judge, verdict),
+        url=judge_url(identify(judge), observed),
+        source_commit=_commit(judge, observed),
+    )
+
+
+def _commit(resource: TrainingStage | Evaluation | RewardModel, observed: Observed) -> str | None:
+    """Return the commit of the model of the Hub that a resource uses, once it is noted."""
+    model = resource.spec.model
+    pin = observed.pin(identify(resource), model.uri if model else None)
+    return pin.commit if pin else None
 
 
 def _common(resource: Resource, verdict: Verdict) -> dict[str, Any]:

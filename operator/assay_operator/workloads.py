@@ -12,6 +12,7 @@ from assay_api import (
     RewardModel,
     TrainingStage,
 )
+from assay_api.hub import is_hub
 from assay_api.references import identify
 from assay_operator.decision import Role, Workload
 from assay_operator.observed import Observed, ServeOrders
@@ -35,7 +36,7 @@ def stage_workload(stage: TrainingStage, observed: Observed) -> Workload:
     orders = ResolvedStageJob(
         stage=stage,
         attempt=attempt,
-        model=resolve_model(stage.spec.model, observed),
+        model=resolve_model(stage.spec.model, observed, owner),
         dataset=observed.dataset_url(stage.spec.dataset),
         judges=tuple(resolve_judge(judge, observed) for judge in judges_of(stage)),
         output=observed.url(owner),
@@ -51,7 +52,7 @@ def evaluation_workload(evaluation: Evaluation, observed: Observed) -> Workload:
     watched = watched_id(evaluation) if observed.on_cluster else None
     orders = ResolvedEvaluationJob(
         evaluation=evaluation,
-        model=None if watched else resolve_model(evaluation.spec.model, observed),
+        model=None if watched else resolve_model(evaluation.spec.model, observed, owner),
         watched=watched_stage(watched, observed) if watched else None,
         dataset=observed.dataset_url(evaluation.spec.dataset),
         output=observed.url(owner),
@@ -63,11 +64,13 @@ def serve_workload(judge: RewardModel, observed: Observed) -> Workload:
     """Return what serves a reward model that is not somebody else's."""
     spec, owner = judge.spec, identify(judge)
     assert spec.model is not None, "an endpoint is not served"
-    model = resolve_model(spec.model, observed)
+    model = resolve_model(spec.model, observed, owner)
     assert model is not None, "a served model has an address"
     orders = ServeOrders(
         name=owner.name,
-        model=model.uri,
+        # Always as the spec has it: a judge that runs is not started anew when its note is seen.
+        model=spec.model.uri or model.uri,
+        pin=observed.url(owner) if is_hub(spec.model.uri) else None,
         num_frames=spec.num_frames,
         max_model_length_tokens=spec.max_model_length_tokens,
         precision=spec.precision,

@@ -160,7 +160,7 @@ def rights() -> dict[str, Schema]:
 
 
 def store() -> dict[str, Schema]:
-    """Return the schemas of the values about the object store."""
+    """Return the schemas of the values about the object store and the Hub."""
     return {
         "store": strict(
             url={"type": "string", "pattern": "^(s3://.+)?$"},
@@ -169,6 +169,11 @@ def store() -> dict[str, Schema]:
             credentialsSecret=OPTIONAL_NAME,
             caConfigMap=OPTIONAL_NAME,
             secretNamespaces=namespaces(),
+        ),
+        "hub": strict(
+            enabled=BOOLEAN,
+            endpoint={"type": "string", "pattern": "^(https?://.+)?$"},
+            tokenSecret=OPTIONAL_NAME,
         ),
         "minio": strict(
             enabled=BOOLEAN,

@@ -10,6 +10,7 @@ from made_objects import DATASET, STAGE, child, conditions, pod, record, seen
 from model_store import ModelStore
 
 from assay_api import Completion
+from assay_api.hub import PinnedModel
 from assay_api.layout import ResourceId
 from assay_operator.cluster.ledger import Ledger, newest_checkpoint, recorded_completion
 
@@ -300,3 +301,30 @@ def test_a_completion_is_read_back_from_a_status(
 ) -> None:
     raw = {"kind": "Evaluation", "metadata": {"name": "after"}, "status": status}
     assert recorded_completion(raw, "s3://bucket/team") == expected
+
+
+def test_the_commit_of_a_model_of_the_hub_is_asked_for_until_it_is_noted(
+    store: CountingStore, ledger: Ledger
+) -> None:
+    manifests = ALONE.replace("uri: m", "uri: hf://a/model")
+    pin = PinnedModel(uri="hf://a/model", commit="c" * 40)
+
+    assert ledger.look(seen(manifests=manifests), 0.0).pins == {}
+    store.keys[STAGE.pin_key] = pin.model_dump_json(by_alias=True).encode()
+    assert ledger.look(seen(manifests=manifests), 301.0).pins == {STAGE: pin}
+    asked = store.asked.count(STAGE.pin_key)
+    assert ledger.look(seen(manifests=manifests), 602.0).pins == {STAGE: pin}
+    assert store.asked.count(STAGE.pin_key) == asked == 2
+
+
+@pytest.mark.parametrize(("commit", "known"), [("c" * 40, True), ("main", False), (None, False)])
+def test_after_a_restart_the_status_tells_the_commit(
+    store: CountingStore, ledger: Ledger, commit: str | None, known: bool
+) -> None:
+    manifests = ALONE.replace("uri: m", "uri: hf://a/model")
+    status = {"sourceCommit": commit, **conditions("Progressing")}
+
+    pins = ledger.look(seen(manifests=manifests, alone=status), 0.0).pins
+
+    assert (pins == {STAGE: PinnedModel(uri="hf://a/model", commit="c" * 40)}) is known
+    assert bool(pins) is known

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from assay_api.base import Model, OneOf
+from assay_api.base import HUB, HUB_URI, Model, ModelRef, ModelSource, OneOf
 from assay_api.dataset import FramePlan
 from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
@@ -97,7 +97,15 @@ _SCHEDULE = (
     ),
 )
 
+_HUB_URI = Rule(
+    f"!has(self.uri) || !self.uri.startsWith('{HUB}') || self.uri.matches('^{HUB_URI}$')",
+    "a model of the Hub must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION",
+    field=".uri",
+)
+
 RULES: Mapping[type[Model], tuple[Rule, ...]] = {
+    ModelSource: (_HUB_URI,),
+    ModelRef: (_HUB_URI,),
     Reward: (
         Rule(
             "(self.type == 'Thinking') == has(self.rewardModel)",
@@ -186,7 +194,8 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
 def rules_of(model: type[Model]) -> tuple[Rule, ...]:
     """Return the rules of a model."""
     if issubclass(model, OneOf):
-        return (exactly_one(tuple(to_camel(name) for name in model.model_fields)),)
+        own = exactly_one(tuple(to_camel(name) for name in model.model_fields))
+        return (own, *RULES.get(model, ()))
     return RULES.get(model, ())
 
 

@@ -6,6 +6,7 @@ from assay_api.layout import ResourceId
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS
 from assay_api.platform import Platform
 from assay_api.resolved import ResolvedStageJob
+from assay_operator.children.hub import hub_of, hub_port
 from assay_operator.children.owner import (
     JUDGE_PORT,
     LABEL_KIND,
@@ -31,7 +32,8 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
     """Return the NetworkPolicy of a resource's pods, of this attempt and of others.
 
     In: each other, whoever collects metrics, KubeRay at a Ray head, stages at a judge. Out: each
-    other, DNS, the store, the judges that a stage asks, and the trackers that it tells.
+    other, DNS, the store, the Hub for a model of it, the judges that a stage asks, and the trackers
+    that it tells.
     """
     own = {"podSelector": {"matchLabels": selector(workload.owner)}}
     ingress: list[Manifest] = [
@@ -49,6 +51,8 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
         ingress.append({"from": [prometheus], "ports": [_tcp(JUDGE_PORT)]})
     dns = {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]}
     store = {"ports": [_tcp(platform.store.port)]}
+    hub = hub_of(workload, platform)
+    to_hub = [{"ports": [_tcp(hub_port(hub))]}] if hub else []
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -57,7 +61,14 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
             "podSelector": own["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": ingress,
-            "egress": [{"to": [own]}, dns, store, *_to_judges(workload), *_to_trackers(workload)],
+            "egress": [
+                {"to": [own]},
+                dns,
+                store,
+                *to_hub,
+                *_to_judges(workload),
+                *_to_trackers(workload),
+            ],
         },
     }
 

@@ -1,13 +1,21 @@
 """Pods: one template for all of them, so that none forgets what Pod Security asks for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from assay_api.log_lines import FORMAT_VARIABLE
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS, PORT_VARIABLE
-from assay_api.platform import NodePool, Platform, SharedCache, StoreAccess, Toleration
+from assay_api.platform import (
+    HubAccess,
+    NodePool,
+    Platform,
+    SharedCache,
+    StoreAccess,
+    Toleration,
+)
 from assay_api.stage import PodTemplate
 from assay_api.tracking import SECRET_KEYS, Tracker
+from assay_operator.children.hub import TOKEN_FOLDER, hub_env, hub_of, token_volume
 from assay_operator.children.orders import FOLDER as ORDERS_FOLDER
 from assay_operator.children.owner import Manifest, labels
 from assay_operator.children.placement import Size
@@ -64,6 +72,8 @@ class Pod:
     """Whether it exchanges gradients with pods of other nodes: then it uses the pool's RDMA."""
     needs_store: bool = True
     """Whether it reads or writes the store."""
+    hub: HubAccess | None = None
+    """The Hub, for pods that read the store and a model of the Hub; told by the workload."""
     template: PodTemplate = field(default_factory=PodTemplate)
     """What the stage asks for besides."""
     restart_policy: str | None = None
@@ -84,6 +94,7 @@ def pod_template(workload: Workload, platform: Platform, pod: Pod) -> Manifest:
     Not where it uses RDMA, or a cache in a folder of its node.
     """
     asked = pod.template
+    pod = replace(pod, hub=hub_of(workload, platform) if pod.needs_store else None)
     annotations = {**asked.annotations, "sidecar.istio.io/inject": "false"}
     own = {**labels(workload), COMPONENT: pod.component}
     return {
@@ -193,6 +204,8 @@ def _env(platform: Platform, pod: Pod) -> list[Manifest]:
         env |= _store_env(platform.store)
     if pod.needs_store and platform.cache is not None:
         env["ASSAY_CACHE_GIB"] = f"{platform.cache.size_gib:g}"
+    if pod.hub:
+        env |= hub_env(pod.hub)
     env |= {variable.name: variable.value for variable in pod.pool.env}
     env |= {variable.name: variable.value for variable in pod.template.env}
     plain = [{"name": name, "value": value} for name, value in env.items()]
@@ -241,6 +254,8 @@ def _volumes(platform: Platform, pod: Pod) -> list[tuple[Manifest, Manifest]]:
         # Readable by the group, which is fsGroup; as files they follow a rotation.
         secret = {"secretName": store.credentials_secret, "defaultMode": 0o440}
         found.append(_volume("credentials", _CREDENTIALS_FOLDER, {"secret": secret}, True))
+    if pod.hub and pod.hub.token_secret:
+        found.append(_volume("hub-token", TOKEN_FOLDER, token_volume(pod.hub.token_secret), True))
     if pod.needs_store and store.ca_config_map:
         found.append(
             _volume("ca", _AUTHORITY_FOLDER, {"configMap": {"name": store.ca_config_map}}, True)

@@ -4,6 +4,7 @@ import math
 import re
 
 from assay_api.gpu_memory import engine_share
+from assay_api.hub import without_revision
 from assay_api.platform import Platform
 from assay_operator.children.owner import (
     JUDGE_PORT,
@@ -104,7 +105,9 @@ def start_budget_seconds(orders: ServeOrders) -> int:
         2160
     """
     size = re.search(
-        r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", orders.model.rsplit("/", 1)[-1], re.I
+        r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])",
+        without_revision(orders.model).rsplit("/", 1)[-1],
+        re.I,
     )
     by_size = float(size[1]) * _SECONDS_PER_BILLION if size else 0.0
     return math.ceil(max(orders.start_timeout_seconds, min(by_size, _LONGEST_START_SECONDS)))

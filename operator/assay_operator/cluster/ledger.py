@@ -1,16 +1,20 @@
 """What the store of one namespace tells, asked no more often than there is cause to."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from assay_api import Completion, Evaluation, StopRequest, TrainingStage
 from assay_api.base import ThinkingMode
 from assay_api.errors import StoreError
+from assay_api.hub import PinnedModel, is_hub
 from assay_api.layout import ResourceId, accuracy_key
-from assay_api.references import references_of
+from assay_api.references import model_uri, references_of
 from assay_operator.cluster.observe import Told
 from assay_operator.cluster.seen import Child, Seen
 from assay_operator.conditions import Reason
@@ -21,6 +25,7 @@ from assay_operator.records import (
     read_collected,
     read_completion,
     read_newest,
+    read_pin,
     read_progress,
     read_stop,
 )
@@ -51,6 +56,7 @@ class Ledger:
         self._checkpoints: dict[ResourceId, int] = {}
         self._stops: dict[ResourceId, tuple[str, int, float]] = {}
         self._newest: dict[ResourceId, Completion] = {}
+        self._pins: dict[ResourceId, PinnedModel] = {}
         self._asked: dict[ResourceId, float] = {}
         self._problems: dict[ResourceId, str] = {}
 
@@ -68,6 +74,7 @@ class Ledger:
             if recorded and id_ not in self._finished:
                 self._finished[id_] = Finished(recorded, None, now_seconds)
                 self._recall_checkpoint(seen, id_)
+            self._recall_pin(seen, id_)
         due = self._due(seen, wanted, now_seconds)
         self._problems = {}
         for id_, problem in zip(
@@ -89,6 +96,7 @@ class Ledger:
                 for id_, (uid, attempt, seconds) in self._stops.items()
                 if id_ in seen.raw and seen.owner(id_).uid == uid
             },
+            pins=dict(self._pins),
             newest=dict(self._newest),
             unknown=frozenset(self._problems),
         )
@@ -119,6 +127,14 @@ class Ledger:
         if checkpoint is not None:
             self._checkpoints.setdefault(id_, checkpoint)
 
+    def _recall_pin(self, seen: Seen, id_: ResourceId) -> None:
+        """Keep what a status says of the model of the Hub: a started spec does not change."""
+        uri = _hub_uri(seen, id_) if id_.kind != "RewardModel" else None
+        if uri and id_ not in self._pins:
+            with contextlib.suppress(ValidationError):
+                commit = seen.recorded(id_).get("sourceCommit")
+                self._pins[id_] = PinnedModel(uri=uri, commit=commit)
+
     def _wanted(self, seen: Seen) -> list[ResourceId]:
         targets = (
             reference.target
@@ -126,7 +142,8 @@ class Ledger:
             for reference in references_of(resource)
         )
         found = dict.fromkeys([*seen.resources, *targets])
-        return [i for i in found if i.kind in ("Dataset", "TrainingStage", "Evaluation")]
+        kinds = ("Dataset", "TrainingStage", "Evaluation")
+        return [i for i in found if i.kind in kinds or _hub_uri(seen, i)]
 
     def _forget(self, wanted: Iterable[ResourceId]) -> None:
         remembered: tuple[dict[ResourceId, Any], ...] = (
@@ -137,6 +154,7 @@ class Ledger:
             self._checkpoints,
             self._stops,
             self._newest,
+            self._pins,
             self._asked,
         )
         for id_ in set(self._asked) - set(wanted):
@@ -164,6 +182,8 @@ class Ledger:
             return False
         if id_ not in self._asked:
             return True
+        if id_.kind == "RewardModel":
+            return False
         if id_ not in seen.raw:
             return False
         # It may have written its proof a moment before it ended.
@@ -190,6 +210,9 @@ class Ledger:
 
         def ask(id_: ResourceId) -> str:
             try:
+                self._ask_pin(seen, id_)
+                if id_.kind == "RewardModel":
+                    return ""
                 if _is_scheduled(seen, id_):
                     self._ask_newest(id_)
                 completion = read_completion(self._store, id_)
@@ -206,6 +229,13 @@ class Ledger:
             return ""
 
         return ask
+
+    def _ask_pin(self, seen: Seen, id_: ResourceId) -> None:
+        uri, known = _hub_uri(seen, id_), self._pins.get(id_)
+        if uri and (known is None or known.uri != uri):
+            found = read_pin(self._store, id_)
+            if found is not None:
+                self._pins[id_] = found
 
     def _ask_newest(self, id_: ResourceId) -> None:
         newest = read_newest(self._store, id_)
@@ -243,6 +273,13 @@ class Ledger:
         newest = newest_checkpoint(self._store.list(f"{id_.folder}/checkpoints"))
         if newest is not None:
             self._checkpoints[id_] = newest
+
+
+def _hub_uri(seen: Seen, id_: ResourceId) -> str | None:
+    """Return the URI of the model of the Hub that a resource uses, if it uses one."""
+    resource = seen.resources.get(id_)
+    uri = model_uri(resource) if resource else None
+    return uri if is_hub(uri) else None
 
 
 def newest_checkpoint(keys: Iterable[str]) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay_api import Completion
+from assay_api.hub import PinnedModel
 from assay_api.layout import ResourceId
 from assay_api.references import references_of, stage_ids
 from assay_operator.children.owner import judge_url
@@ -38,6 +39,8 @@ class Told:
     """Steps of the newest checkpoints."""
     stops: Mapping[tuple[ResourceId, int], float] = field(default_factory=dict)
     """When attempts were asked to save and stop, seconds since the epoch."""
+    pins: Mapping[ResourceId, PinnedModel] = field(default_factory=dict)
+    """What is noted of models of the Hub."""
     newest: Mapping[ResourceId, Completion] = field(default_factory=dict)
     """Newest results of evaluations with a schedule."""
     unknown: frozenset[ResourceId] = frozenset()
@@ -73,6 +76,7 @@ def observe(seen: Seen, told: Told, now_seconds: float) -> Observed:
         last_attempt=last,
         forgotten=forgotten,
         collected=told.collected,
+        pins=told.pins,
         checkpoints=told.checkpoints,
         newest=told.newest,
         on_cluster=True,

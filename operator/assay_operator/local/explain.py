@@ -20,6 +20,7 @@ from assay_operator.records import (
     last_attempt,
     read_finished,
     read_outcome,
+    read_pins,
     read_progress,
 )
 
@@ -88,6 +89,7 @@ def _look(wanted: Sequence[Resource], store: LocalStore) -> Observed:
         finished={id_: finished for id_, finished in found.items() if finished},
         attempts={id_: (attempt,) for id_, attempt in attempts.items() if attempt},
         last_attempt=last,
+        pins=read_pins(store, resources),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from assay_api.hub import PinnedModel
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.references import identify, references_of
@@ -21,6 +22,7 @@ from assay_operator.records import (
     Progress,
     last_attempt,
     read_finished,
+    read_pins,
     read_progress,
     write_record,
 )
@@ -57,6 +59,7 @@ class World:
         self._last_attempt = {id_: last_attempt(store, id_) for id_ in self._resources}
         self._finished: dict[ResourceId, Finished] = {}
         self._ports: dict[ResourceId, int] = {}
+        self._pins: dict[ResourceId, PinnedModel] = {}
 
     def look(self) -> Observed:
         """Return the world as it is now; processes first, so that none ends unseen unfinished."""
@@ -71,6 +74,7 @@ class World:
                 found = read_finished(self._store, resource, now)
                 if found:
                     self._finished[resource] = found
+        self._pins = read_pins(self._store, self._resources, self._pins)
         return Observed(
             store_url=self._store.url,
             now_seconds=now,
@@ -78,6 +82,7 @@ class World:
             finished=dict(self._finished),
             attempts=dict(self._attempts),
             last_attempt=dict(self._last_attempt),
+            pins=dict(self._pins),
         )
 
     def progress(self, observed: Observed) -> Mapping[ResourceId, Progress]:

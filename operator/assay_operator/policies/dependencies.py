@@ -53,12 +53,18 @@ def _how_it_stands(target: ResourceId, observed: Observed) -> str:
     return "has not finished yet"
 
 
-def resolve_model(source: ModelSource | ModelRef, observed: Observed) -> ResolvedModel | None:
+def resolve_model(
+    source: ModelSource | ModelRef, observed: Observed, owner: ResourceId
+) -> ResolvedModel | None:
     """Return the model that a source stands for, with the digest of a stage's result.
 
-    None for a model from scratch. A stage that is referred to must be finished.
+    None for a model from scratch. A stage that is referred to must be finished. A model of the Hub
+    is at the commit that its owner has noted; without a note the owner's workload makes one.
     """
     if source.uri is not None:
+        pin = observed.pin(owner, source.uri)
+        if pin is not None:
+            return ResolvedModel(uri=pin.pinned_uri, digest=pin.commit)
         return ResolvedModel(uri=source.uri, digest=None)
     if source.from_stage is None:
         return None

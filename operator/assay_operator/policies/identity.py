@@ -56,7 +56,7 @@ def current_digest(resource: Trained, observed: Observed) -> str:
     """Return the `specDigest` that the resource's completion has if it is run now."""
     if isinstance(resource, Dataset):
         return spec_digest(resource.spec)
-    model = resolve_model(resource.spec.model, observed)
+    model = resolve_model(resource.spec.model, observed, identify(resource))
     dataset = dataset_digest(resource.spec.dataset, observed)
     model_digest = model.digest if model else None
     if isinstance(resource, TrainingStage):

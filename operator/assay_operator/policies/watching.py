@@ -55,7 +55,7 @@ def watched_stage(watched: ResourceId, observed: Observed) -> WatchedStage:
     if isinstance(found, TrainingStage) and all(is_finished(i, observed) for i in inputs):
         spec = found.spec
         start = ResolvedStart(
-            model=resolve_model(spec.model, observed),
+            model=resolve_model(spec.model, observed, watched),
             scratch=spec.model.scratch,
             dataset=observed.dataset_url(spec.dataset),
             prompt=spec.prompt,

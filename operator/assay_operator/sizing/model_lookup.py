@@ -8,6 +8,7 @@ from typing import Any
 
 from assay_api import InvalidInput
 from assay_api.base import ModelRef, ModelSource, ScratchModel
+from assay_api.hub import without_revision
 from assay_operator.sizing.shape import FINETUNES, KNOWN, ModelShape, VisionShape
 
 
@@ -63,8 +64,10 @@ def shape_by_name(uri: str) -> ModelShape | None:
     Example:
         >>> shape_by_name("s3://models/qwen2.5-vl-7b-instruct-genbuster/").name
         'Qwen2.5-VL-7B'
+        >>> shape_by_name("hf://Qwen/Qwen2.5-VL-3B-Instruct@refs/pr/1").name
+        'Qwen2.5-VL-3B'
     """
-    last = uri.rstrip("/").rpartition("/")[2].lower()
+    last = without_revision(uri).rstrip("/").rpartition("/")[2].lower()
     for name, shape in KNOWN.items():
         if re.search(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])", last):
             return shape

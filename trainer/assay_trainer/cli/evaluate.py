@@ -16,11 +16,15 @@ from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
 if TYPE_CHECKING:
     from assay_api import ResolvedEvaluationJob
 
-Model = Annotated[str, typer.Option(help="Folder or URL of the model.")]
+Model = Annotated[
+    str, typer.Option(help="Folder or URL of the model, or hf://OWNER/NAME@REVISION.")
+]
 
 
 def eval_command(
-    model: Annotated[str | None, typer.Option(help="Folder or URL of the model.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or URL of the model, or hf://OWNER/NAME@REVISION.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="URL of the dataset.")] = None,
     out: Annotated[str | None, typer.Option(help="URL of the folder for the result.")] = None,
     orders: Annotated[
@@ -61,7 +65,8 @@ def _job(
 ) -> "ResolvedEvaluationJob":
     from pydantic import ValidationError
 
-    from assay_api import Evaluation, ResolvedEvaluationJob, ResolvedModel
+    from assay_api import Evaluation, ResolvedEvaluationJob
+    from assay_trainer.models.pinning import model_now
 
     if orders is not None:
         try:
@@ -70,12 +75,11 @@ def _job(
             raise InvalidInput(f"--orders {orders}: no orders of an evaluation: {error}") from error
     if model is None or dataset is None or out is None:
         raise InvalidInput("give --model, --dataset and --out, or --orders")
+    found = model_now(model)
     evaluation = Evaluation.model_validate(
-        {"metadata": {"name": "eval"}, "spec": {"model": {"uri": model}, "dataset": "dataset"}}
+        {"metadata": {"name": "eval"}, "spec": {"model": {"uri": found.uri}, "dataset": "dataset"}}
     )
-    return ResolvedEvaluationJob(
-        evaluation=evaluation, model=ResolvedModel(uri=model), dataset=dataset, output=out
-    )
+    return ResolvedEvaluationJob(evaluation=evaluation, model=found, dataset=dataset, output=out)
 
 
 def detect_command(

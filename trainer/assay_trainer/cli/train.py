@@ -46,9 +46,10 @@ def train_command(
                 f"--collect-only: the stage of {stage} has no spec.fusion, nothing to collect"
             )
         from assay_trainer.loops.fusion import collect
+        from assay_trainer.models.pinning import pinned_job
 
         with attempt():
-            collect(job)
+            collect(pinned_job(job))
         return
     from assay_trainer.loops.stage_job import run_stage_job
 

@@ -7,6 +7,7 @@ from assay_data.store import open_store
 from assay_trainer.evaluation.answering import evaluate
 from assay_trainer.evaluation.stage_watch import evaluate_newest
 from assay_trainer.evaluation.summary import EvaluationResult, Summary, shown, to_json
+from assay_trainer.models.pinning import pinned_model
 from assay_trainer.models.published import model_folder
 
 
@@ -25,8 +26,9 @@ def run_evaluation_job(job: ResolvedEvaluationJob) -> Summary | None:
     if job.watched is not None:
         return evaluate_newest(job.evaluation, job.watched, dataset, store)
     assert job.model is not None, "orders have a model, or a stage"
-    summary = evaluate(spec, model_folder(job.model.uri), dataset, store)
-    digest = job.model.digest
+    model = pinned_model(job.model, store)
+    summary = evaluate(spec, model_folder(model.uri), dataset, store)
+    digest = model.digest
     store.write("result.json", to_json(EvaluationResult(model_digest=digest, summary=summary)))
     completion = Completion(
         spec_digest=evaluation_digest(spec, digest, dataset.digest),

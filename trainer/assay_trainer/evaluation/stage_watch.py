@@ -24,6 +24,7 @@ from assay_trainer.evaluation.answering import evaluate
 from assay_trainer.evaluation.results import read_results, show, write_result
 from assay_trainer.evaluation.summary import EvaluationResult, Summary, Watched
 from assay_trainer.models.export import WEIGHTS_FILE, export_checkpoint
+from assay_trainer.models.pinning import noted_model
 from assay_trainer.models.published import ModelCard, model_folder
 from assay_trainer.models.start import start_folder
 
@@ -140,9 +141,10 @@ class StageFolder:
         dataset = ClipDataset.open(open_store(start.dataset))
         frames = FramePlan.model_validate(dataset.info["spec"]["frames"])
         made.mkdir()
+        model = noted_model(start.model, self._store) if start.model else None
         export_checkpoint(
             weights,
-            start_folder(start.model, start.scratch, start.prompt.question, dataset, made),
+            start_folder(model, start.scratch, start.prompt.question, dataset, made),
             folder,
             precision=start.precision,
             lora=start.lora,

@@ -8,6 +8,7 @@ from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import Store, open_store
 from assay_trainer.metrics_log import read_metrics
+from assay_trainer.models.pinning import pinned_job
 from assay_trainer.models.published import RESULT
 from assay_trainer.tracking.required import check_packages
 
@@ -34,6 +35,7 @@ def run_stage_job(job: ResolvedStageJob) -> None:
         AssayError: an engine, a judge or the store failed; checkpoints are kept.
     """
     check_packages(job.stage.spec.tracking)
+    job = pinned_job(job)
     if job.stage.spec.rl is not None:
         from assay_trainer.loops.rl_job import run_rl
 

@@ -1,4 +1,4 @@
-"""Models in a store: where one lies, and how it wants to be asked.
+"""Models in a store or on the Hub: where one lies, and how it wants to be asked.
 
 Beside a Hugging Face checkpoint stands `assay.json`: the prompt that the model was trained with and
 the frame plan of its dataset. Whoever uses the model asks it in the same way.
@@ -11,9 +11,11 @@ from pathlib import Path
 from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model, ResolvedModel
+from assay_api.hub import is_hub
 from assay_api.stage import Prompt
-from assay_data.store import local_copy, open_store
+from assay_data.store import Wanted, local_copy, open_store
 from assay_data.store.trees import describe, tree_digest
+from assay_trainer.models.pinning import hub_model
 
 RESULT = "model"
 """Folder of the resulting model within a stage's folder."""
@@ -64,7 +66,7 @@ def model_folder(uri: str) -> Path:
         InvalidInput: it is no place for files.
         StoreError: there is nothing, or it cannot be read.
     """
-    return local_copy(uri, is_model_file)
+    return _local(uri, "model", is_model_file)
 
 
 def model_description(uri: str) -> Path:
@@ -74,10 +76,32 @@ def model_description(uri: str) -> Path:
         InvalidInput: it is no place for files, or holds no Qwen2.5-VL checkpoint with weights.
         StoreError: there is nothing, or it cannot be read.
     """
-    folder = local_copy(uri, lambda name: is_model_file(name) and not name.endswith(WEIGHTS))
+    folder = _local(uri, "description", _describes)
     _check_description(folder)
-    _check_weights(uri, [name for name in open_store(uri).list() if "/" not in name])
+    _check_weights(uri, [name for name in _names(uri) if "/" not in name])
     return folder
+
+
+def _describes(name: str) -> bool:
+    return is_model_file(name) and not name.endswith(WEIGHTS)
+
+
+def _local(uri: str, part: str, wanted: Wanted) -> Path:
+    """Return a local folder with a part of a model, wherever it is."""
+    if not is_hub(uri):
+        return local_copy(uri, wanted)
+    # Not for other models: its library takes a while to load.
+    from assay_trainer.models.hub import hub_folder
+
+    return hub_folder(hub_model(uri), part, wanted)
+
+
+def _names(uri: str) -> list[str]:
+    if not is_hub(uri):
+        return open_store(uri).list()
+    from assay_trainer.models.hub import hub_names
+
+    return hub_names(hub_model(uri))
 
 
 def is_model_file(name: str) -> bool:
