@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         EngineLostError,
         InvalidInput,
         JudgeError,
+        NothingToLearnError,
         StoreError,
         WorkloadError,
     )
@@ -73,6 +74,7 @@ __all__ = [
     "Model",
     "ModelRef",
     "ModelSource",
+    "NothingToLearnError",
     "ResolvedDatasetJob",
     "ResolvedEvaluationJob",
     "ResolvedJudge",

@@ -8,6 +8,7 @@
         WorkloadError     a training stage, server or evaluation ended without its result
         EngineError       vLLM, DeepSpeed or Ray did not do what was asked in time
           EngineLostError a process of theirs died, again and again or without a trace
+        NothingToLearnError  a stage finds nothing in its model's answers to learn from
         JudgeError        the reward model is down, slow, or answers nonsense
 
 They are raised where the cause is known and become an exit code in one place, the command line.
@@ -47,6 +48,13 @@ class EngineError(AssayError):
 
 class EngineLostError(EngineError):
     """A process of an engine died and could not be had back: nobody's error that is known."""
+
+
+class NothingToLearnError(AssayError):
+    """A stage finds nothing in its model's answers to learn from, and would not another time.
+
+    The message shows answers and says what to change.
+    """
 
 
 class JudgeError(AssayError):

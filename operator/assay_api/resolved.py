@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from assay_api.base import Model, ScratchModel, check_exactly_one
 from assay_api.dataset import Dataset
 from assay_api.evaluation import Evaluation
+from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.stage import Lora, Prompt, TrainingStage
 
 
@@ -28,6 +29,10 @@ class ResolvedJudge(Model):
     url: str = Field(description="Base URL, up to and including /v1.")
     model: str = Field(description="Model name that the server knows.")
     num_frames: int = Field(description="Frames shown as images.")
+    prompt_template: str = Field(
+        default=SOPHIAVL_PROMPT,
+        description="What it is asked, with {question}, {reasoning} and {images} in it.",
+    )
     concurrency: int = Field(description="Requests in flight.")
     timeout_seconds: float = Field(description="Deadline of one request.")
     retries: int = Field(description="Tries again after a failed request.")

@@ -14,6 +14,7 @@ from assay_api.base import (
     Status,
     check_exactly_one,
 )
+from assay_api.judge_prompt import JudgeTemplate, check_template
 
 
 class Endpoint(Model):
@@ -37,6 +38,13 @@ class RewardModelSpec(Model):
         ge=0,
         le=64,
         description="Frames shown to the judge as images, evenly spaced; 0: it reads text only.",
+    )
+    prompt_template: JudgeTemplate | None = Field(
+        default=None,
+        description="What the judge is asked. {question}, {reasoning} and {images} stand for the "
+        "stage's question, the whole completion to judge, and the frames. The judge must answer "
+        "<answer>SCORE</answer>, from 0 to 1. Unset: the spec.sft.promptTemplate of the stage that "
+        "trained it, else the words of SophiaVL-R1.",
     )
     max_model_length_tokens: int = Field(
         default=8192, ge=256, le=MAX_TOKENS, description="Context of the served model."
@@ -62,8 +70,9 @@ class RewardModelSpec(Model):
     )
 
     @model_validator(mode="after")
-    def _one_judge(self) -> Self:
+    def _consistent(self) -> Self:
         check_exactly_one(self, ("model", "endpoint"))
+        check_template(self.prompt_template, self.num_frames, "numFrames")
         return self
 
 

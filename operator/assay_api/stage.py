@@ -20,18 +20,10 @@ from assay_api.base import (
     WorkStatus,
     check_exactly_one,
 )
+from assay_api.judge_prompt import JudgeTemplate, check_template
 from assay_api.platform import EnvVar, Toleration
 from assay_api.running import Checkpoint, Gate, Placement, Retry
 from assay_api.tracking import Tracker
-
-BUSTERX_QUESTION = (
-    "Please analyze whether there are any inconsistencies or obvious signs of forgery in the "
-    "video, and finally come to a conclusion: Is this video real or fake? Please think about this "
-    "question as if you were a human pondering deeply. Engage in an internal dialogue using "
-    "expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc. "
-    "Then, just answer this MCQ with a single letter: Q: Is this video real or fake? "
-    "Options: A) real B) fake"
-)
 
 _MAX_PROMPT = 16_384
 """Characters."""
@@ -40,17 +32,52 @@ _MAX_COMPLETION = 32_768
 
 
 class Prompt(Model):
-    """What the model is asked about each clip."""
+    """What the model is asked about each clip: the question, then how to answer in each mode."""
 
     system: str | None = Field(
         default=None, max_length=_MAX_PROMPT, description="System message; unset: none."
     )
     question: str = Field(
-        default=BUSTERX_QUESTION,
         min_length=1,
         max_length=_MAX_PROMPT,
-        description="Text after the video; the thinking mode's flag follows it.",
+        description="Text after the video. Judges are told it too.",
     )
+    think: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=_MAX_PROMPT,
+        description="Text after the question in the mode Think: how to reason, and in which tags "
+        "to answer (<think>, </think>, <answer>, </answer>). The flag /think follows it. Unset: "
+        "none, as for a model that was taught the tags.",
+    )
+    no_think: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=_MAX_PROMPT,
+        description="The same in the mode NoThink, before the flag /no_think.",
+    )
+
+
+BUSTERX_QUESTION = (
+    "Please analyze whether there are any inconsistencies or obvious signs of forgery in the "
+    "video, and finally come to a conclusion: Is this video real or fake? Answer this MCQ with a "
+    "single letter: Q: Is this video real or fake? Options: A) real B) fake"
+)
+BUSTERX_PROMPT = Prompt(
+    question=BUSTERX_QUESTION,
+    think="Please think about this question as if you were a human pondering deeply. Engage in an "
+    "internal dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', "
+    "'let's break it down', etc. Provide your detailed reasoning between the <think> and </think> "
+    "tags, and then only the letter of your answer between the <answer> and </answer> tags.",
+    no_think="Do not reason: leave nothing between the <think> and </think> tags, and then give "
+    "only the letter of your answer between the <answer> and </answer> tags.",
+)
+"""The prompt of BusterX++ (arXiv:2507.14632), in the parts that differ by thinking mode.
+
+The sentence on the tags is that of Video-R1 (arXiv:2503.21776), which has the one on pondering too.
+How the paper asks for /no_think is not published; what its model then answers is: the tags, with
+nothing between the first two.
+"""
 
 
 class RewardType(StrEnum):
@@ -150,15 +177,25 @@ class Sft(Model):
         le=64,
         description="Show this many frames, evenly spaced, as images; 0: the clip as a video.",
     )
+    prompt_template: JudgeTemplate | None = Field(
+        default=None,
+        description="Of examples that judge reasoning: what is asked, with {question}, {reasoning} "
+        "and {images} in it, as the RewardModel will ask. Unset: the words of SophiaVL-R1.",
+    )
     steps: int = Field(ge=1, le=MAX_STEPS, description="Optimiser steps.")
     examples_per_step: int = Field(
         default=32, ge=1, le=1_000_000, description="Examples in the global batch."
     )
     optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_template(self.prompt_template, self.frames_as_images, "framesAsImages")
+        return self
+
 
 class Validation(Model):
-    """Greedy answers on held-out clips while training."""
+    """Greedy answers on held-out clips, before the first step and while training."""
 
     every: int = Field(
         default=20, ge=1, le=MAX_STEPS, description="Steps between validations; also at the end."
@@ -209,6 +246,13 @@ class Rl(Model):
         le=100,
         description="Dynamic sampling: rounds of new prompts to fill a batch with groups that are "
         "neither all right nor all wrong; after the last the step goes on with those found.",
+    )
+    max_empty_steps: int = Field(
+        default=5,
+        ge=1,
+        le=MAX_STEPS,
+        description="Steps in a row without a usable group, which take no optimiser step, before "
+        "the stage fails with two of the model's answers.",
     )
     logprob_tolerance: float | None = Field(
         default=None,
@@ -286,7 +330,10 @@ class TrainingStageSpec(Model):
 
     model: ModelSource = Field(description="The model to start from.")
     dataset: Name = Field(description="Name of the Dataset.")
-    prompt: Prompt = Field(default=Prompt(), description="What the model is asked.")
+    prompt: Prompt = Field(
+        default=BUSTERX_PROMPT,
+        description="What the model is asked; unset: BusterX++'s prompt, which names the tags.",
+    )
     sft: Sft | None = Field(default=None, description="Supervised fine-tuning.")
     rl: Rl | None = Field(default=None, description="Reinforcement learning.")
     fusion: Fusion | None = Field(default=None, description="Thinking-mode fusion.")

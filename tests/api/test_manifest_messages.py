@@ -65,6 +65,20 @@ def message_of(text: str) -> str:
             "field spec: exactly one of sft, rl, fusion is allowed, found sft and rl",
         ),
         (
+            RL + "  prompt: {system: Be brief.}\n",
+            "field spec.prompt.question: is required, and missing",
+        ),
+        (
+            "  sft: {task: Judge, steps: 1, promptTemplate: Rate it}\n",
+            "field spec.sft: promptTemplate must hold {reasoning} exactly once: it is what is "
+            "judged",
+        ),
+        (
+            "  sft: {task: Judge, steps: 1, framesAsImages: 2, promptTemplate: '{reasoning}'}\n",
+            "field spec.sft: promptTemplate has no {images}, but framesAsImages is 2: say where "
+            "the images stand, or set framesAsImages: 0 for a judge that reads text only",
+        ),
+        (
             "  rewards: [{type: Accuracy}]\n  rl: {}\n",
             "field spec.rl.steps: is required, and missing",
         ),
@@ -73,8 +87,7 @@ def message_of(text: str) -> str:
             "field spec.rl: got 3, must be a mapping with the fields steps, promptsPerStep, "
             "groupSize, modes, maxCompletionTokens, temperature, clipLow, clipHigh, "
             "importanceWeightCap, advantageStdFloor, dynamicSampling, maxSamplingRounds, "
-            "logprobTolerance, batchInvariant, "
-            "optimizer, validation",
+            "maxEmptySteps, logprobTolerance, batchInvariant, optimizer, validation",
         ),
         (
             RL + "  seed: many\n",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay_api import ThinkingMode
-from assay_api.stage import Prompt
+from assay_api.stage import BUSTERX_PROMPT, Prompt
 from assay_data.dataset.shards import ClipRow
 from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample
@@ -48,7 +48,7 @@ def test_within_a_round_the_modes_come_in_turn(size, seed, turn) -> None:
 @given(seed=seeds, start=places, count=st.integers(0, 30))
 def test_any_prompt_is_reached_without_what_came_before(seed, start, count) -> None:
     rows = [row(f"v{index}") for index in range(7)]
-    stream = PromptStream(rows, Prompt(), MODES, seed)
+    stream = PromptStream(rows, BUSTERX_PROMPT, MODES, seed)
 
     assert stream.draw(start, count) == stream.draw(0, start + count)[start:]
 
@@ -59,7 +59,7 @@ def test_a_round_asks_about_both_classes_equally_often(num_real, num_fake, seed)
     rows += [row(f"f{index}", "fake") for index in range(num_fake)]
     most = max(num_real, num_fake)
 
-    drawn = PromptStream(rows, Prompt(), MODES, seed).draw(0, 2 * most)
+    drawn = PromptStream(rows, BUSTERX_PROMPT, MODES, seed).draw(0, 2 * most)
 
     assert Counter(item.label for item in drawn) == {"real": most, "fake": most}
     times = Counter(item.row_id for item in drawn)

@@ -1,110 +1,57 @@
 """The RL loop when it is asked to stop: the step at hand is saved, once, and nothing after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from played_rl import (
+    RIGHT,
+    WRONG,
+    PlayedCheckpoints,
+    PlayedLearner,
+    PlayedRanks,
+    PlayedSamplers,
+    group,
+    play,
+    played_job,
+)
 
-from assay_api import ResolvedStageJob, StopRequest
+from assay_api import StopRequest
 from assay_api.layout import stop_file
 from assay_data.store import Store, open_store
 from assay_trainer.checkpoints import Position
-from assay_trainer.loops.rl import Leader, RlLoop
+from assay_trainer.records import ScoredGroup
 
 STEPS = 5
-
-
-class FakeCheckpoints:
-    """Remembers what was saved."""
-
-    def __init__(self, step: int) -> None:
-        self.start = Position(step, step, 2 * step)
-        self.saved: list[tuple[int, int, float | None]] = []
-
-    def resume(self) -> Position:
-        return self.start
-
-    def save(self, position: Position, score: float | None = None) -> None:
-        self.saved.append((position.step, position.cursor, score))
-
-
-class FakeLearner:
-    """One rank."""
-
-    rank, world_size = 0, 1
-
-    def broadcast(self, value: Any) -> Any:
-        return value
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
-
-
-class FakeSamplers:
-    """Collector, weight sync and validator: nothing is learned, the k-th sampling asks to stop."""
-
-    def __init__(self, at_step: int, ask: Callable[[], None]) -> None:
-        self.at_step, self.ask, self.sampled = at_step, ask, 0
-
-    def collect(self, prompts: Sequence[object], cursor: int, clock: object) -> SimpleNamespace:
-        self.sampled += 1
-        if self.sampled == self.at_step:
-            self.ask()
-        return SimpleNamespace(groups=(), failures=(), abstentions=())
-
-    def push(self, policy_version: int) -> float:
-        return 0.0
-
-    def validate(self) -> dict[str, float]:
-        return {"accuracy/held_out_think": 0.75}
-
-
-def job() -> ResolvedStageJob:
-    spec = {
-        "model": {"uri": "m"},
-        "dataset": "clips",
-        "rl": {
-            "steps": STEPS,
-            "promptsPerStep": 2,
-            "maxSamplingRounds": 1,
-            "validation": {"every": 3},
-        },
-        "rewards": [{"type": "Accuracy"}],
-        "checkpoint": {"every": 4},
-    }
-    stage = {"metadata": {"name": "alone", "uid": "u"}, "spec": spec}
-    orders = {"stage": stage, "attempt": 1, "model": None, "dataset": "d", "output": "o"}
-    return ResolvedStageJob.model_validate(orders)
 
 
 def run(
     store: Store, at_step: int, start: int = 0
 ) -> tuple[bool, list[tuple[int, int, float | None]], int]:
     """Run the loop; return whether it finished, what it saved, and how often it sampled."""
-    orders, checkpoints = job(), FakeCheckpoints(start)
+    job = played_job(steps=STEPS, validation={"every": 3})
+    spec = job.stage.spec.model_copy(
+        update={"checkpoint": job.stage.spec.checkpoint.model_copy(update={"every": 4})}
+    )
+    job = job.model_copy(update={"stage": job.stage.model_copy(update={"spec": spec})})
 
     def ask() -> None:
         request = StopRequest(uid="u", requested_at=datetime.now(UTC))
         store.write(stop_file(1), request.model_dump_json(by_alias=True).encode())
 
+    def sampled(number: int) -> Sequence[ScoredGroup]:
+        if number == at_step:
+            ask()
+        return [group(RIGHT, WRONG)] * 2
+
     if at_step == 0:
         ask()
-    samplers = FakeSamplers(at_step, ask)
-    parts: Any = SimpleNamespace(
-        job=orders,
-        stage=orders.stage,
-        store=store,
-        learner=FakeLearner(),
-        dataset=SimpleNamespace(rows=lambda: []),
-        checkpoints=lambda: checkpoints,
-    )
-    prompts: Any = SimpleNamespace(draw=lambda cursor, count: [])
-    fakes: Any = samplers
-    finished = RlLoop(parts, prompts, Leader(fakes, fakes, fakes)).run()
-    return finished, checkpoints.saved, samplers.sampled
+    checkpoints = PlayedCheckpoints(Position(start, start, 2 * start))
+    samplers = PlayedSamplers(sampled)
+    finished = play(job, store, checkpoints, samplers, PlayedLearner(PlayedRanks(1), 0))
+    saved = [(position.step, position.cursor, score) for position, score in checkpoints.saved]
+    return finished, saved, samplers.num_sampled
 
 
 @pytest.fixture

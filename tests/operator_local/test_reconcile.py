@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from assay_api import ResolvedStageJob, TrainingPipeline
+from assay_api import ResolvedStageJob, RewardModel, TrainingPipeline, TrainingStage
+from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.layout import ResourceId
 from assay_api.manifests import parse_manifests
 from assay_api.references import AFTER_ANNOTATION, identify
@@ -14,6 +15,7 @@ from assay_operator.decision import Decision
 from assay_operator.local.loop import everything
 from assay_operator.observed import Attempt, Observed
 from assay_operator.pipelines import expand
+from assay_operator.policies.serving import resolve_judge
 from assay_operator.reconcile import reconcile
 
 CLIPS = ResourceId("Dataset", "clips")
@@ -227,3 +229,45 @@ def test_a_pipeline_stands_where_its_first_unfinished_stage_does(finish: Finish)
     )
     observed = finish(observed, "busterx-two", "busterx-three")
     assert story(observed, pipeline)[0] == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("told", "taught", "asked"),
+    [
+        (None, None, SOPHIAVL_PROMPT),
+        (None, "Taught: {images} {reasoning}", "Taught: {images} {reasoning}"),
+        (
+            "Told: {images} {reasoning}",
+            "Taught: {images} {reasoning}",
+            "Told: {images} {reasoning}",
+        ),
+    ],
+)
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_judge_is_asked_as_it_says_or_as_it_was_taught(
+    nothing_done: Observed,
+    finish: Finish,
+    told: str | None,
+    taught: str | None,
+    asked: str,
+    applied: bool,
+) -> None:
+    stage_id = ResourceId("TrainingStage", "judge-training")
+    judge, stage = nothing_done.resources[JUDGE], nothing_done.resources[stage_id]
+    assert isinstance(judge, RewardModel) and isinstance(stage, TrainingStage) and stage.spec.sft
+    sft = stage.spec.sft.model_copy(update={"prompt_template": taught})
+    spec = stage.spec.model_copy(update={"sft": sft})
+    stage = stage.model_copy(update={"spec": spec})
+    spec_of_judge = judge.spec.model_copy(update={"prompt_template": told})
+    judge = judge.model_copy(update={"spec": spec_of_judge})
+    resources = {**nothing_done.resources, JUDGE: judge, stage_id: stage}
+    observed = finish(replace(nothing_done, resources=resources), "clips", "judge-training")
+    observed = with_attempts(observed, judge=(Attempt(1, 0.0, url=URL),))
+    if not applied:
+        done = observed.finished[stage_id]
+        orders = {"stage": stage, "attempt": 1, "model": None, "dataset": "d", "output": "o"}
+        job = ResolvedStageJob.model_validate(orders)
+        kept = {id_: one for id_, one in observed.resources.items() if id_ != stage_id}
+        finished = {**observed.finished, stage_id: replace(done, job=job)}
+        observed = replace(observed, resources=kept, finished=finished)
+    assert resolve_judge(JUDGE, observed).prompt_template == asked

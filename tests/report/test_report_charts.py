@@ -31,6 +31,16 @@ def test_every_reward_term_is_a_curve_beside_the_total() -> None:
     assert [series.name for series in reward.series] == ["total", "mode followed", "my own"]
 
 
+def test_what_is_measured_before_training_is_drawn_with_what_it_is_about() -> None:
+    before = {"well_formed/held_out_think": 0.25, "judge/probe_agreement": 0.5}
+    (chart,) = charts({0: before, 2: {"well_formed/held_out_think": 0.75}})
+    assert chart.title == "Obedience and judgement"
+    assert chart.series == (
+        Series("think well-formed", (0, 2), (0.25, 0.75)),
+        Series("judge's probe: agreement", (0,), (0.5,)),
+    )
+
+
 def test_nothing_recorded_means_no_chart() -> None:
     assert charts({}) == ()
     assert charts({1: {"step": 1}}) == ()

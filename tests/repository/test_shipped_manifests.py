@@ -2,14 +2,25 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
-from assay_api import Dataset, Evaluation, TrainingPipeline, TrainingStage
-from assay_api.manifests import load
+from assay_api import (
+    Dataset,
+    Evaluation,
+    RewardModel,
+    ThinkingMode,
+    TrainingPipeline,
+    TrainingStage,
+)
+from assay_api.manifests import Resource, load
 from assay_api.platform import Platform
+from assay_api.stage import Prompt
+from assay_trainer.answers import missing_tags
+from assay_trainer.chat import detection_prompt
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(
@@ -100,3 +111,39 @@ def test_the_install_names_one_version() -> None:
     texts = [path.read_text() for path in (ROOT / "manifests/install").glob("*.yaml")]
     tags = re.findall(r"assay-(?:operator|trainer|data):([0-9.]+)", "\n".join(texts))
     assert set(tags) == {version}
+
+
+PAPER = (RECIPE, RECIPE / "pipeline")
+
+
+@pytest.mark.parametrize("folder", PAPER, ids=lambda f: f.name)
+@pytest.mark.parametrize("mode", ThinkingMode)
+def test_the_prompts_of_the_paper_ask_for_every_tag_that_rewards_parse(
+    folder: Path, mode: ThinkingMode
+) -> None:
+    asked = prompts(load([str(folder)]))
+    assert len(asked) == 4
+    for name, prompt in asked.items():
+        text, _ = detection_prompt(prompt, mode)
+        assert missing_tags(text) == (), name
+        assert "just answer" not in text, "which the tags are not"
+        assert ("ponder" in text) == (mode is ThinkingMode.THINK), name
+
+
+def prompts(resources: Sequence[Resource]) -> dict[str, Prompt]:
+    """Return the prompt of every stage, and of every evaluation: that of the model's own stage."""
+    stages: dict[str, Prompt] = {}
+    for resource in resources:
+        if isinstance(resource, TrainingStage):
+            stages[resource.metadata.name] = resource.spec.prompt
+        if isinstance(resource, TrainingPipeline):
+            for part in resource.spec.stages:
+                stages[f"{resource.metadata.name}-{part.name}"] = part.spec.prompt
+    evaluations = [r for r in resources if isinstance(r, Evaluation)]
+    assert all(e.spec.model.from_stage for e in evaluations)
+    return stages | {e.metadata.name: stages[e.spec.model.from_stage or ""] for e in evaluations}
+
+
+def test_the_judge_of_the_paper_is_asked_in_the_words_that_it_was_trained_with() -> None:
+    (judge,) = (r for r in load([str(RECIPE)]) if isinstance(r, RewardModel))
+    assert judge.spec.prompt_template is None, "unset: SophiaVL-R1's"

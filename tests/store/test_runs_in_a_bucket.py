@@ -14,8 +14,12 @@ from assay_data.store import open_store
 RECIPE = Path(__file__).parents[2] / "manifests/recipes/busterx-plusplus/tiny"
 SMALL = {
     "Dataset/videos.spec.source.synthetic.numVideos": 16,
-    "TrainingStage/base.spec.sft.steps": 4,
-    "TrainingStage/base.spec.checkpoint.every": 2,
+    # Long enough to answer in the format: RL that finds nothing to learn from does not succeed.
+    "TrainingStage/base.spec.sft.steps": 50,
+    "TrainingStage/base.spec.sft.examplesPerStep": 8,
+    "TrainingStage/base.spec.sft.optimizer.learningRate": 0.005,
+    "TrainingStage/base.spec.sft.optimizer.warmupSteps": 5,
+    "TrainingStage/base.spec.checkpoint.every": 25,
     "TrainingStage/foundation.spec.rl.steps": 1,
     "TrainingStage/foundation.spec.rl.promptsPerStep": 2,
     "TrainingStage/foundation.spec.rl.groupSize": 4,
@@ -53,7 +57,7 @@ def test_stages_run_resume_and_are_reported_with_everything_in_a_bucket(
     keys = store.list()
     for expected in (
         "datasets/videos/manifest.json",
-        "stages/base/checkpoints/step-000004/manifest.json",
+        "stages/base/checkpoints/step-000050/manifest.json",
         "stages/base/model/manifest.json",
         "stages/base/logs/attempt-1.log",
         "stages/foundation/rollouts/step-000001.parquet",

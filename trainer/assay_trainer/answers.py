@@ -11,7 +11,9 @@ from assay_trainer.records import FAKE, REAL
 LETTERS = {"A": REAL, "B": FAKE}
 """The options of the multiple-choice question."""
 
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+"""What the answer format, and with it the rewards format and accuracy, is told by."""
+
 _STRICT = re.compile(
     r"\s*<think>.*</think>\s*<answer>\s*(?P<letter>[AB])\s*</answer>\s*", re.DOTALL
 )
@@ -56,9 +58,19 @@ def parse_answer(text: str) -> Parsed:
     return Parsed(verdict=_strict(text), loose_verdict=_loose(text), thinking=_thinking(text))
 
 
+def missing_tags(prompt: str) -> tuple[str, ...]:
+    """Return the tags of the answer format that a prompt, as the model sees it, doesn't name.
+
+    Example:
+        >>> missing_tags("Reason between <think> and </think>, then answer.")
+        ('<answer>', '</answer>')
+    """
+    return tuple(tag for tag in TAGS if tag not in prompt)
+
+
 def _strict(text: str) -> str | None:
     matched = _STRICT.fullmatch(text)
-    if matched is None or any(text.count(tag) != 1 for tag in _TAGS):
+    if matched is None or any(text.count(tag) != 1 for tag in TAGS):
         return None
     return LETTERS[matched["letter"]]
 
@@ -74,6 +86,6 @@ def _loose(text: str) -> str | None:
 
 def _thinking(text: str) -> str | None:
     matched = _THINK.search(text)
-    if matched is None or any(text.count(tag) != 1 for tag in _TAGS[:2]):
+    if matched is None or any(text.count(tag) != 1 for tag in TAGS[:2]):
         return None
     return matched["thinking"]

@@ -36,6 +36,8 @@ class Position:
     """Optimiser steps taken; a step without a usable group takes none."""
     cursor: int
     """Prompts (or examples) drawn from the stream."""
+    empty_steps: int = 0
+    """Newest steps in a row that took no optimiser step, for want of a usable group."""
 
 
 class Checkpoints:

@@ -20,6 +20,11 @@ RECORDED = {
     "grad_norm": "Norm of the gradient before it is clipped.",
     "judge/abstained_groups": "Groups of the step of which a judge gave no score.",
     "judge/held_out_mean": "Mean score of the judges on held-out answers.",
+    "judge/probe_abstained": "Share of a judge's answers in its probe that held no score.",
+    "judge/probe_agreement": "Share of known good and bad reasoning, in pairs, that the judge "
+    "ranks right; ties count half. Before the first step.",
+    "judge/probe_bad_mean": "Mean score of the known bad reasoning in the judge's probe.",
+    "judge/probe_good_mean": "Mean score of the known good reasoning in the judge's probe.",
     "learning_rate": "Learning rate of the step.",
     "length/mean_tokens": "Mean length of the step's rollouts.",
     "length/truncated": "Share of the step's rollouts that reached the limit.",
@@ -35,11 +40,13 @@ RECORDED = {
     "reward/*": "Mean of a reward term over the step's rollouts, where it was given.",
     "reward/mean": "Mean shaped reward of the step's rollouts.",
     "sampling/acceptance": "Share of sampled groups that are neither all right nor all wrong.",
+    "sampling/empty_steps": "Steps in a row, this one included, without a usable group.",
     "sampling/failed_groups": "Groups of the step whose reward failed.",
     "sampling/groups": "Groups sampled for the step.",
     "time/*_seconds": "Time of a phase of the step: rollout, score, learn, sync, validate, "
-    "checkpoint (of the step before), other; `step` is all of it.",
+    "probe (of the judges), checkpoint (of the step before), other; `step` is all of it.",
     "tokens/learned": "Tokens that the step learned from.",
+    "well_formed/held_out_*": "Share of held-out answers in the answer format, by thinking mode.",
 }
 """What training loops record, and what it means; `*` stands for a name."""
 

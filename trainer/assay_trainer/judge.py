@@ -114,7 +114,7 @@ class Judge:
         """
         body = {
             "model": self.spec.model,
-            "messages": judge_messages(question, reasoning, image_urls),
+            "messages": judge_messages(self.spec.prompt_template, question, reasoning, image_urls),
             "temperature": 0,
             "max_tokens": MAX_SCORE_TOKENS,
         }

@@ -19,7 +19,7 @@ from assay_api.platform import Toleration
 from assay_api.reward_model import RewardModelSpec
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
-from assay_api.stage import Reward, TrainingStageSpec
+from assay_api.stage import Reward, Sft, TrainingStageSpec
 from assay_api.tracking import Tracker
 
 
@@ -103,6 +103,30 @@ _HUB_URI = Rule(
     field=".uri",
 )
 
+
+def _template_rules(frames: str) -> tuple[Rule, ...]:
+    """Return the rules of a judge's template; `frames` is the field that counts its images."""
+    unset, field = "!has(self.promptTemplate)", ".promptTemplate"
+    return (
+        Rule(
+            f"{unset} || self.promptTemplate.split('{{reasoning}}').size() == 2",
+            "promptTemplate must hold {reasoning} exactly once: it is what is judged",
+            field=field,
+        ),
+        Rule(
+            f"{unset} || self.promptTemplate.split('{{images}}').size() <= 2",
+            "promptTemplate must hold {images} at most once",
+            field=field,
+        ),
+        Rule(
+            f"{unset} || self.{frames} == 0 || self.promptTemplate.contains('{{images}}')",
+            f"promptTemplate has no {{images}}: say where the images stand, or set {frames}: 0 for "
+            "a judge that reads text only",
+            field=field,
+        ),
+    )
+
+
 RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     ModelSource: (_HUB_URI,),
     ModelRef: (_HUB_URI,),
@@ -178,7 +202,8 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "minPixels must not be larger than maxPixels",
         ),
     ),
-    RewardModelSpec: (exactly_one(("model", "endpoint")),),
+    RewardModelSpec: (exactly_one(("model", "endpoint")), *_template_rules("numFrames")),
+    Sft: _template_rules("framesAsImages"),
     EvaluationSpec: _SCHEDULE,
     Toleration: (
         Rule(

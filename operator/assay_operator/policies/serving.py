@@ -1,9 +1,11 @@
 """Serving: when a reward model's server must run, and when it has failed to start."""
 
 from assay_api import RewardModel, TrainingStage
+from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.layout import ResourceId
 from assay_api.references import identify, references_of
-from assay_api.resolved import ResolvedJudge
+from assay_api.resolved import ResolvedJudge, ResolvedStageJob
+from assay_api.reward_model import RewardModelSpec
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.observed import Observed
 from assay_operator.policies.completion import (
@@ -103,7 +105,29 @@ def resolve_judge(judge: ResourceId, observed: Observed) -> ResolvedJudge:
         url=url,
         model=spec.endpoint.model if spec.endpoint else judge.name,
         num_frames=spec.num_frames,
+        prompt_template=_template(spec, observed),
         concurrency=spec.concurrency,
         timeout_seconds=spec.timeout_seconds,
         retries=spec.retries,
     )
+
+
+def _template(spec: RewardModelSpec, observed: Observed) -> str:
+    """Return what the judge is asked: as it says, as it was taught, or as SophiaVL-R1's is."""
+    if spec.prompt_template is not None:
+        return spec.prompt_template
+    stage = _teacher(spec, observed)
+    taught = stage.spec.sft.prompt_template if stage and stage.spec.sft else None
+    return taught or SOPHIAVL_PROMPT
+
+
+def _teacher(spec: RewardModelSpec, observed: Observed) -> TrainingStage | None:
+    """Return the stage that trained the judge, applied now or known by the orders it ran with."""
+    if spec.model is None or spec.model.from_stage is None:
+        return None
+    id_ = ResourceId("TrainingStage", spec.model.from_stage)
+    applied, finished = observed.resources.get(id_), observed.finished.get(id_)
+    if isinstance(applied, TrainingStage):
+        return applied
+    job = finished.job if finished else None
+    return job.stage if isinstance(job, ResolvedStageJob) else None

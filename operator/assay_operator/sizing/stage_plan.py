@@ -124,7 +124,8 @@ def _learner(
     spec, placement = stage.spec, stage.spec.placement
     as_images = spec.sft.frames_as_images if spec.sft else 0
     clip = clip_of(dataset, assumed.frame_size, as_images)
-    text = text_tokens(spec.prompt.system, spec.prompt.question)
+    how_to_answer = max(spec.prompt.think or "", spec.prompt.no_think or "", key=len)
+    text = text_tokens(spec.prompt.system, spec.prompt.question, how_to_answer)
     if as_images:
         text += JUDGE_TOKENS + assumed.example_tokens
     if spec.rl is not None:

@@ -19,6 +19,8 @@ _SHOWN = (
     "accuracy/sampled",
     "accuracy/held_out_think",
     "accuracy/held_out_no_think",
+    "well_formed/held_out_think",
+    "well_formed/held_out_no_think",
     "judge/held_out_mean",
     "loss",
 )

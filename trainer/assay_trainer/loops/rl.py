@@ -1,9 +1,12 @@
 """RL with DAPO: a step is collect -> learn -> sync -> validate -> record -> save.
 
+Before the first step held-out answers are validated and the judges are probed.
+
 Every learner process runs this loop. The one that leads also samples and scores, and tells the
 others what to learn from; each learns from its share.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,6 +22,8 @@ from assay_trainer.algorithms.dynamic_sampling import (
     prompts_to_draw,
 )
 from assay_trainer.checkpoints import Position
+from assay_trainer.loops.empty_steps import EmptySample, empty_sample, refuse_emptiness
+from assay_trainer.loops.judge_probe import JudgeProbe
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import PromptStream
@@ -30,6 +35,8 @@ from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.records import ScoredGroup
 from assay_trainer.rollout_log import write_rollouts
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -38,6 +45,8 @@ class Batch:
     step: int
     groups: tuple[ScoredGroup, ...]
     metrics: Mapping[str, float]
+    empty: EmptySample | None = None
+    """What was sampled, where no group is usable."""
 
 
 _NOTHING = Batch(step=0, groups=(), metrics={})
@@ -51,6 +60,7 @@ class Leader:
     collector: Collector
     sync: WeightSync
     validator: Validator
+    probe: JudgeProbe
 
 
 class RlLoop:
@@ -75,6 +85,9 @@ class RlLoop:
         Returns:
             Whether it came to the last step; if not, it was asked to stop, and has saved a
             checkpoint of the step that it came to.
+
+        Raises:
+            NothingToLearnError: too many steps in a row, or all of them, had no usable group.
         """
         with closing(self._recorder):
             return self._run()
@@ -82,18 +95,23 @@ class RlLoop:
     def _run(self) -> bool:
         position = self._checkpoints.resume()
         self._sync(position)
+        probed = self._probe()
         if position.step == 0:
-            self._recorder.record(0, self._validate(position) | self._clock.read())
+            self._recorder.record(0, probed | self._validate(position) | self._clock.read())
         stop = self._stop_watch.look()
         while position.step < self._rl.steps and not stop:
             position, batch = self._collect(position)
             learned = self._learn(batch)
-            position = replace(position, policy_version=position.policy_version + bool(learned))
+            position = _counted(position, learned=bool(learned))
             synced = self._sync(position)
             validated = self._validate(position)
-            self._record(batch, batch.metrics, learned, synced, validated)
+            empty = {"sampling/empty_steps": float(position.empty_steps)}
+            self._record(batch, batch.metrics, empty, learned, synced, validated)
+            if not learned:
+                self._bear_emptiness(position, batch)
             stop = self._stop_watch.look()
             self._save(position, validated, now=bool(stop))
+        refuse_emptiness(position, self._rl, None)
         return position.step == self._rl.steps
 
     def _collect(self, position: Position) -> tuple[Position, Batch]:
@@ -125,7 +143,8 @@ class RlLoop:
             groups += keep(scored.groups)
         kept = groups[: self._rl.prompts_per_step]
         metrics = _metrics_of(seen, acceptance) | {"judge/abstained_groups": float(num_abstained)}
-        return cursor, Batch(position.step + 1, kept, metrics)
+        empty = None if kept else empty_sample(seen, acceptance)
+        return cursor, Batch(position.step + 1, kept, metrics, empty)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Take one optimiser step; without a usable group none is taken."""
@@ -134,6 +153,26 @@ class RlLoop:
         self._recorder.say(batch.step - 1, "learning")
         with self._clock.phase("learn"):
             return learn(self._parts, self._rl, batch.groups)
+
+    def _bear_emptiness(self, position: Position, batch: Batch) -> None:
+        """Go on after a step without an optimiser step, if there were not too many of them.
+
+        All ranks were told the same batch: they go on, or raise, together.
+        """
+        refuse_emptiness(position, self._rl, batch.empty)
+        if self._leader is not None:
+            _LOG.warning(
+                "step %d found no usable group, so it took no optimiser step; %d in a row, "
+                "the stage fails at %d (spec.rl.maxEmptySteps)",
+                *(position.step, position.empty_steps, self._rl.max_empty_steps),
+            )
+
+    def _probe(self) -> dict[str, float]:
+        """Try the judges on known good and bad reasoning; each attempt does, no state is kept."""
+        if self._leader is None:
+            return {}
+        with self._clock.phase("probe"):
+            return self._leader.probe.measure()
 
     def _sync(self, position: Position) -> dict[str, float]:
         """Give the samplers the learner's weights, and see that they compute the same."""
@@ -167,6 +206,13 @@ class RlLoop:
         write_rollouts(self._parts.store, batch.step, batch.groups, rows)
         merged = {name: value for part in metrics for name, value in part.items()}
         self._recorder.record(batch.step, merged | self._clock.read())
+
+
+def _counted(position: Position, *, learned: bool) -> Position:
+    """Return the position after the step's update, or after the lack of one."""
+    if not learned:
+        return replace(position, empty_steps=position.empty_steps + 1)
+    return replace(position, policy_version=position.policy_version + 1, empty_steps=0)
 
 
 def _metrics_of(scored: Sequence[ScoredGroup], acceptance: Acceptance) -> dict[str, float]:

@@ -18,6 +18,7 @@ from assay_api import (
     EngineError,
     EngineLostError,
     InvalidInput,
+    NothingToLearnError,
     ResolvedStageJob,
 )
 from assay_trainer.loops.engines import start_pool
@@ -85,6 +86,8 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
             raise EngineLostError(
                 f"Ray Train gave up: {error}; the checkpoints are kept"
             ) from error
+    if isinstance(finished, str):
+        raise NothingToLearnError(finished)
     if not isinstance(finished, bool):
         raise EngineError(
             f"Ray Train ended without the learners' word: {finished!r}; the checkpoints are kept"
@@ -92,8 +95,11 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
     return finished
 
 
-def _learner(config: dict[str, Any]) -> bool:
-    """Run one of the processes that Ray Train started."""
+def _learner(config: dict[str, Any]) -> bool | str:
+    """Run one of the processes that Ray Train started; return what there was nothing to learn from.
+
+    That is not raised: Ray Train would start the learners anew, to come to the same end.
+    """
     import ray.train
 
     context = ray.train.get_context()
@@ -106,7 +112,10 @@ def _learner(config: dict[str, Any]) -> bool:
 
     threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     leads = rank == 0
-    return run_learner(job, config["pool"] if leads else None, threads=threads)
+    try:
+        return run_learner(job, config["pool"] if leads else None, threads=threads)
+    except NothingToLearnError as error:
+        return str(error)
 
 
 def _known(failures: Any, error: Exception) -> Exception:

@@ -5,6 +5,7 @@ import torch
 from assay_api import ResolvedStageJob, Split
 from assay_data.dataset.order import derived_seed
 from assay_trainer.judge import Judge
+from assay_trainer.loops.judge_probe import NUM_ROWS, JudgeProbe, known_reasoning
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.loops.prompts import PromptStream, prompt_item
 from assay_trainer.loops.rl import Leader, RlLoop
@@ -52,9 +53,11 @@ def _leader(parts: StageParts, pool: RolloutPool) -> Leader:
         for row in held_out_sample(held_out, rl.validation.max_clips, spec.seed)
     ]
     frames = parts.dataset.frames
+    known = known_reasoning(held_out_sample(held_out, NUM_ROWS, spec.seed), spec.seed)
     pool.wait_ready()
     return Leader(
         Collector(pool, rl, spec.rewards, judges, frames, derived_seed(spec.seed, "sampling")),
         WeightSync(parts, pool, asked[0], rl),
         Validator(pool, asked, judges, frames, max_tokens=rl.max_completion_tokens),
+        JudgeProbe(judges, known, spec.prompt.question, frames),
     )

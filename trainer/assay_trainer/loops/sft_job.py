@@ -5,6 +5,7 @@ import os
 import torch
 
 from assay_api import InvalidInput, ResolvedStageJob, Split, ThinkingMode
+from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.stage import Prompt, Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.lessons import Example
@@ -56,28 +57,29 @@ def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExa
     """Return the Train rows' examples of the stage's task, as prompts and completions.
 
     Raises:
-        InvalidInput: there are none.
+        InvalidInput: there are none, or none that the stage's template is for.
     """
     rows = dataset.rows(Split.TRAIN)
-    found = [
-        _written(prompt, sft, row, example)
-        for row in rows
-        for example in row.examples
-        if example.task == sft.task
-    ]
+    found = [(row, one) for row in rows for one in row.examples if one.task == sft.task]
     if not found:
         tasks = sorted({example.task for row in rows for example in row.examples})
         raise InvalidInput(
             f"spec.sft.task: the dataset's rows have no examples of the task {sft.task!r}; "
             f"they have {', '.join(tasks) or 'no examples at all'}"
         )
-    return found
+    if sft.prompt_template is not None and not any(example.prompt for _, example in found):
+        raise InvalidInput(
+            f"spec.sft.promptTemplate: the examples of the task {sft.task!r} judge nothing, so "
+            "it would not be used; leave it out"
+        )
+    return [_written(prompt, sft, row, example) for row, example in found]
 
 
 def _written(prompt: Prompt, sft: Sft, row: ClipRow, example: Example) -> SftExample:
     """Write an example as it is asked in use: judging shows the text to judge, others ask."""
     if example.prompt:
-        text = judge_prompt(prompt.question, example.prompt, sft.frames_as_images)
+        template = sft.prompt_template or SOPHIAVL_PROMPT
+        text = judge_prompt(template, prompt.question, example.prompt, sft.frames_as_images)
     else:
         text, _ = detection_prompt(prompt, ThinkingMode.THINK)
     return SftExample(row.row_id, text, example.response + END, sft.frames_as_images)

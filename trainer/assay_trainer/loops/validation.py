@@ -1,5 +1,6 @@
-"""Greedy answers to held-out prompts while training goes on."""
+"""Greedy answers to held-out prompts, before training and while it goes on."""
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,22 @@ from pydantic.alias_generators import to_snake
 from assay_api import ThinkingMode
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
+from assay_trainer.answers import parse_answer
 from assay_trainer.judge import Judge, image_urls
+from assay_trainer.loops.answer_form import (
+    LOW_WELL_FORMED,
+    form_advice,
+    missing_in,
+    shown_answers,
+)
 from assay_trainer.records import Frames, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
 from assay_trainer.rewards.base import Score
 from assay_trainer.rewards.mode_followed import mode_followed_reward
 from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 from assay_trainer.rollout.sampler import SamplingPlan
+
+_LOG = logging.getLogger(__name__)
 
 HELD_OUT = "accuracy/held_out_"
 """What the names of the accuracies of each thinking mode start with."""
@@ -40,7 +50,11 @@ class Validator:
         self._plan = SamplingPlan(num_samples=1, max_tokens=max_tokens, temperature=0.0)
 
     def validate(self) -> dict[str, float]:
-        """Return accuracy and obedience per mode, and the judges' mean score."""
+        """Return accuracy, form and obedience per mode, and the judges' mean score.
+
+        Where few answers keep to the answer format, a warning shows two of them and says what to
+        do: a model that answers in another form has no right answer that could be learned from.
+        """
         requests = [ClipRequest(prompt.text, prompt.row_id, seed=0) for prompt in self._prompts]
         answers = [samples[0].rollout for samples in self._pool.sample(requests, self._plan)]
         pairs = list(zip(self._prompts, answers, strict=True))
@@ -49,6 +63,10 @@ class Validator:
             asked = [(prompt, answer) for prompt, answer in pairs if prompt.mode is mode]
             name = to_snake(mode.value)
             metrics[HELD_OUT + name] = fmean(is_correct(*pair) for pair in asked)
+            well_formed = fmean(parse_answer(answer.text).well_formed for _, answer in asked)
+            metrics[f"well_formed/held_out_{name}"] = well_formed
+            if well_formed < LOW_WELL_FORMED:
+                _LOG.warning("%s", _ill_formed(mode, asked, well_formed))
             metrics[f"mode/obeyed_{name}"] = fmean(
                 mode_followed_reward(*pair).value == 0 for pair in asked
             )
@@ -71,6 +89,19 @@ class Validator:
         with ThreadPoolExecutor(max_workers=judge.spec.concurrency) as threads:
             scores = list(threads.map(ask, thinking))
         return [score for score in scores if score is not None]
+
+
+def _ill_formed(
+    mode: ThinkingMode, asked: Sequence[tuple[PromptItem, Rollout]], well_formed: float
+) -> str:
+    """Say that few answers keep to the answer format, with two of them and what to do."""
+    shown = shown_answers([answer.text for _, answer in asked])
+    head = (
+        f"only {well_formed:.0%} of {len(asked)} held-out answers in the mode {mode.value} keep to "
+        f"the answer format (expected: {LOW_WELL_FORMED:.0%} or more). Two of them:"
+    )
+    advice = form_advice(missing_in(prompt.text for prompt, _ in asked))
+    return "\n".join([head, *(f"  {answer}" for answer in shown), f"What to do: {advice}"])
 
 
 def held_out_sample(rows: Sequence[ClipRow], max_clips: int, seed: int) -> list[ClipRow]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model, ResolvedModel
 from assay_api.hub import is_hub
-from assay_api.stage import Prompt
+from assay_api.stage import BUSTERX_PROMPT, Prompt
 from assay_data.store import Wanted, local_copy, open_store
 from assay_data.store.trees import describe, tree_digest
 from assay_trainer.models.pinning import hub_model
@@ -35,7 +35,7 @@ _REMEDY = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
 class ModelCard(Model):
     """How a model wants to be asked."""
 
-    prompt: Prompt = Field(default=Prompt(), description="The question about each clip.")
+    prompt: Prompt = Field(default=BUSTERX_PROMPT, description="The question about each clip.")
     frames: FramePlan = Field(default=FramePlan(), description="Which frames, at which size.")
 
 

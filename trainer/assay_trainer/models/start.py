@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from assay_api import ResolvedModel, ScratchModel
+from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_data.dataset import ClipDataset
 from assay_trainer.chat import END, judge_prompt
 from assay_trainer.models.published import model_folder
@@ -32,7 +33,7 @@ def start_folder(
     if model is not None:
         return model_folder(model.uri)
     assert scratch is not None, "a model has an address, or sizes"
-    texts = [question, judge_prompt(question, "", 1), "/think /no_think"]
+    texts = [question, judge_prompt(SOPHIAVL_PROMPT, question, "", 1), "/think /no_think"]
     texts += [
         example.prompt + example.response + END
         for row in dataset.rows()

@@ -56,7 +56,13 @@ _PLANS = (
         {
             "mode/obeyed_think": "think obeyed",
             "mode/obeyed_no_think": "no think obeyed",
+            "well_formed/held_out_think": "think well-formed",
+            "well_formed/held_out_no_think": "no think well-formed",
             "judge/held_out_mean": "judge's mean score",
+            "judge/probe_agreement": "judge's probe: agreement",
+            "judge/probe_abstained": "judge's probe: abstained",
+            "judge/probe_good_mean": "judge's probe: known good",
+            "judge/probe_bad_mean": "judge's probe: known bad",
         },
     ),
     _Plan("Length", "tokens", {"length/mean_tokens": "mean completion"}),

@@ -1,0 +1,49 @@
+"""What a stage of SFT learns from: examples that judge reasoning are asked as a judge will be."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from assay_api import InvalidInput
+from assay_api.judge_prompt import SOPHIAVL_PROMPT
+from assay_api.stage import Prompt, Sft
+from assay_data.lessons import Example
+from assay_trainer.chat import END, judge_prompt
+from assay_trainer.loops.sft_job import task_examples
+
+TINY = Path(__file__).parents[2] / "manifests/recipes/busterx-plusplus/tiny/30-judge.yaml"
+TEXT = "<think>It is clean.</think><answer>A</answer>"
+EXAMPLES = (Example("Judge", TEXT, "<answer>0.3</answer>"), Example("Describe", "", TEXT))
+
+
+def written(**sft: Any) -> list[str]:
+    row = SimpleNamespace(row_id="v1", examples=EXAMPLES)
+    dataset: Any = SimpleNamespace(rows=lambda split: [row])
+    method = Sft.model_validate({"steps": 1, **sft})
+    found = task_examples(Prompt(question="Is it?"), method, dataset)
+    assert [one.completion for one in found] == [
+        example.response + END for example in EXAMPLES if example.task == method.task
+    ]
+    return [one.prompt for one in found]
+
+
+def test_a_judge_is_taught_in_the_words_of_sophiavls_unless_it_has_its_own() -> None:
+    (prompt,) = written(task="Judge", framesAsImages=2)
+    assert prompt == judge_prompt(SOPHIAVL_PROMPT, "Is it?", TEXT, 2)
+    (prompt,) = written(task="Judge", framesAsImages=2, promptTemplate="{images}Rate {reasoning}!")
+    assert f"<|vision_end|>Rate {TEXT}!<|im_end|>" in prompt
+
+
+def test_a_template_that_no_example_would_use_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"spec\.sft\.promptTemplate: .* judge nothing"):
+        written(task="Describe", promptTemplate="Rate {reasoning}")
+
+
+def test_the_tiny_judge_is_taught_in_words_that_hold_all_it_needs() -> None:
+    stage, judge = yaml.safe_load_all(TINY.read_text())
+    template = stage["spec"]["sft"]["promptTemplate"]
+    assert "promptTemplate" not in judge["spec"], "it is asked as it was taught"
+    assert all(place in template for place in ("{images}", "{question}", "{reasoning}"))

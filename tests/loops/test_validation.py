@@ -1,0 +1,71 @@
+"""What validation says of held-out answers, before training as well: how many are well-formed."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from assay_api import ThinkingMode
+from assay_api.stage import BUSTERX_PROMPT, Prompt
+from assay_trainer.chat import detection_prompt
+from assay_trainer.loops.validation import Validator
+from assay_trainer.records import PromptItem, Rollout
+from assay_trainer.rollout.sampler import Sample
+
+THINK, NO_THINK = ThinkingMode.THINK, ThinkingMode.NO_THINK
+REAL, FAKE = "<think>hm</think><answer>A</answer>", "<think>hm</think><answer>B</answer>"
+
+
+def item(mode: ThinkingMode, prompt: Prompt = BUSTERX_PROMPT) -> PromptItem:
+    text, question = detection_prompt(prompt, mode)
+    return PromptItem("v", "real", mode, text, question)
+
+
+def validate(prompts: Sequence[PromptItem], answers: Sequence[str]) -> dict[str, float]:
+    class Pool:
+        def sample(self, requests: object, plan: object) -> list[tuple[Sample, ...]]:
+            return [(Sample(Rollout((1,), (0.0,), text, False, 0), ()),) for text in answers]
+
+    pool: Any = Pool()
+    return Validator(pool, prompts, {}, lambda row_id: pytest.fail(), max_tokens=8).validate()
+
+
+def test_well_formed_answers_are_counted_by_mode_right_or_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prompts = [item(THINK)] * 4 + [item(NO_THINK)] * 2
+    answers = [REAL, FAKE, "A", "It is real.", "<think></think><answer>A</answer>", REAL]
+    metrics = validate(prompts, answers)
+    assert metrics == {
+        "accuracy/held_out_think": 0.25,
+        "well_formed/held_out_think": 0.5,
+        "mode/obeyed_think": 0.5,
+        "accuracy/held_out_no_think": 1.0,
+        "well_formed/held_out_no_think": 1.0,
+        "mode/obeyed_no_think": 0.5,
+    }
+    assert caplog.records == [], "a half is enough"
+
+
+def test_few_well_formed_answers_are_warned_of_with_two_of_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = validate([item(THINK)] * 4 + [item(NO_THINK)], ["A", "A", "It is\nreal.", REAL, REAL])
+    assert metrics["well_formed/held_out_think"] == 0.25
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    head, *shown, advice = record.getMessage().splitlines()
+    assert head == (
+        "only 25% of 4 held-out answers in the mode Think keep to the answer format (expected: 50% "
+        "or more). Two of them:"
+    )
+    assert shown == ['  "A"', '  "It is\\nreal."']
+    assert advice.startswith("What to do: the prompt names the tags, but the model does not write")
+
+
+def test_a_prompt_that_names_no_tags_is_what_the_warning_blames(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    validate([item(THINK, Prompt(question="A or B?"))], ["A"])
+    assert "the prompt does not name <think>, </think>, <answer>, </answer>: ask" in caplog.text
