@@ -12,7 +12,8 @@ from assay_api.base import Model, ScratchModel, check_exactly_one
 from assay_api.dataset import Dataset
 from assay_api.evaluation import Evaluation
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
-from assay_api.stage import Lora, Prompt, TrainingStage
+from assay_api.prompt import Prompt
+from assay_api.stage import Lora, TrainingStage
 
 
 class ResolvedModel(Model):

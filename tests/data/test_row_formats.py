@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay_api.dataset import Polarity, RowsFormat
-from assay_api.stage import BUSTERX_QUESTION
+from assay_api.prompt import BUSTERX_QUESTION
 from assay_data.dataset.rows import Turn
 from assay_data.drops import Drop, DropReason
 from assay_data.sources.files import read_records

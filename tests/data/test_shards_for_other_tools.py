@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from assay_api import Dataset, Split
-from assay_api.stage import BUSTERX_QUESTION
+from assay_api.prompt import BUSTERX_QUESTION
 from assay_data.dataset import ClipDataset
 from assay_data.dataset.rows import ClipRow, place_marks
 from assay_data.dataset.shards import MAX_ROW_GROUPS, read_images, write_shard, write_shards

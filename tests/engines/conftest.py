@@ -24,7 +24,8 @@ from assay_api import (
     ThinkingMode,
     TrainingStage,
 )
-from assay_api.stage import Lora, Prompt
+from assay_api.prompt import Prompt
+from assay_api.stage import Lora
 from assay_data.dataset import ClipDataset
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store

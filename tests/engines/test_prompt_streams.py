@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay_api import ThinkingMode
-from assay_api.stage import BUSTERX_PROMPT, Prompt
+from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_data.dataset.shards import ClipRow
 from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample

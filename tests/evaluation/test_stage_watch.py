@@ -21,7 +21,7 @@ from assay_api import (
     ThinkingMode,
     WatchedStage,
 )
-from assay_api.stage import Prompt
+from assay_api.prompt import Prompt
 from assay_data.checkpoint_store import CheckpointStore, SavedCheckpoint
 from assay_data.store import FolderStore, open_store
 from assay_trainer.evaluation import answering

@@ -9,7 +9,8 @@ import yaml
 
 from assay_api import InvalidInput
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
-from assay_api.stage import Prompt, Sft
+from assay_api.prompt import Prompt
+from assay_api.stage import Sft
 from assay_data.lessons import Example
 from assay_trainer.chat import END, judge_prompt
 from assay_trainer.loops.sft_job import task_examples

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assay_api import ThinkingMode
-from assay_api.stage import BUSTERX_PROMPT, Prompt
+from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_trainer.chat import detection_prompt
 from assay_trainer.loops.validation import Validator
 from assay_trainer.records import PromptItem, Rollout

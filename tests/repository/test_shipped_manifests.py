@@ -18,7 +18,7 @@ from assay_api import (
 )
 from assay_api.manifests import Resource, load
 from assay_api.platform import Platform
-from assay_api.stage import Prompt
+from assay_api.prompt import Prompt
 from assay_trainer.answers import missing_tags
 from assay_trainer.chat import detection_prompt
 

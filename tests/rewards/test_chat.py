@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from assay_api import ThinkingMode
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
-from assay_api.stage import BUSTERX_PROMPT, Prompt
+from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_trainer.chat import (
     CHAT_TEMPLATE,
     detection_prompt,

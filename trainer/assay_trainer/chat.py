@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay_api import ThinkingMode
-from assay_api.stage import Prompt
+from assay_api.prompt import Prompt
 
 END = "<|im_end|>"
 """Ends a turn; the sampler stops at it."""

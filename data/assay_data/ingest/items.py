@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from assay_api import FramePlan
-from assay_api.stage import BUSTERX_QUESTION
+from assay_api.prompt import BUSTERX_QUESTION
 from assay_data.dataset.rows import IMAGE_MARK, ClipRow, Turn, place_marks
 from assay_data.dataset.shards import Clip
 from assay_data.lessons import Example

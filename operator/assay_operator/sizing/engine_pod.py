@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from assay_api import Dataset, Evaluation, TrainingStage
 from assay_api.layout import ResourceId
 from assay_api.platform import NodePool
+from assay_api.prompt import Prompt
 from assay_api.references import identify
 from assay_api.reward_model import RewardModel
-from assay_api.stage import Prompt
 from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
 from assay_operator.sizing.disk import dataset_copy, logs, model_copy
 from assay_operator.sizing.host import Disk, HostPlan, engine_host

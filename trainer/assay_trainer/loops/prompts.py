@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from assay_api import ThinkingMode
-from assay_api.stage import Prompt
+from assay_api.prompt import Prompt
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import ShuffledStream
 from assay_trainer.chat import detection_prompt

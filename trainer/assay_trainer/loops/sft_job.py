@@ -6,7 +6,8 @@ import torch
 
 from assay_api import InvalidInput, ResolvedStageJob, Split, ThinkingMode
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
-from assay_api.stage import Prompt, Sft
+from assay_api.prompt import Prompt
+from assay_api.stage import Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.lessons import Example
 from assay_trainer.chat import END, detection_prompt, judge_prompt

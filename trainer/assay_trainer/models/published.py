@@ -12,7 +12,7 @@ from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model, ResolvedModel
 from assay_api.hub import is_hub
-from assay_api.stage import BUSTERX_PROMPT, Prompt
+from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_data.store import Wanted, local_copy, open_store
 from assay_data.store.trees import describe, tree_digest
 from assay_trainer.models.pinning import hub_model
