@@ -1,17 +1,21 @@
 """Models of the Hub, with its real client and a server that answers as the Hub does."""
 
 import logging
+import os
 import threading
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+import typer
 from hub_server import HubServer, Repository
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from assay_api import InvalidInput, ModelRef, ModelSource, ResolvedModel, StoreError
 from assay_api.hub import HubModel
 from assay_data.store import Store, open_store
+from assay_trainer.cli.serve import serve_command
 from assay_trainer.models.pinning import model_now, noted_model, pinned_model
 from assay_trainer.models.published import model_description, model_folder
 
@@ -165,3 +169,24 @@ def test_other_names_are_refused_in_manifests_and_commands(uri: str) -> None:
             kind(uri=uri)
     with pytest.raises(InvalidInput, match="must be hf://OWNER/NAME"):
         model_folder(uri)
+
+
+def test_a_served_model_is_that_of_the_first_start_and_its_server_asks_the_hub_for_nothing(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, served = typer.Typer(), []
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=settings)(serve_command)
+    for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "VLLM_CPU_KVCACHE_SPACE"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(os, "execv", lambda program, arguments: served.append(arguments))
+    command = ["--model", URI, "--pin", str(tmp_path / "reward-models/judge")]
+
+    for _ in range(2):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+        hub.models["a/model"].commit({"config.json": b"another", "model.safetensors": b"other"})
+
+    first, second = (arguments[arguments.index("--model") + 1] for arguments in served)
+    assert first == second
+    assert (Path(first) / "model.safetensors").read_bytes() == b"weights" * 1000
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
