@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from assay_api.prompt import Prompt
 from assay_operator.sizing.step_time import Speeds
 
 CHARACTERS_PER_TOKEN = 3
@@ -37,3 +38,9 @@ def text_tokens(*texts: str | None) -> int:
     """
     characters = sum(len(text) for text in texts if text)
     return CHAT_TOKENS + math.ceil(characters / CHARACTERS_PER_TOKEN)
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """Return how many tokens a prompt's text is, roughly, in the thinking mode with more of it."""
+    how_to_answer = max(prompt.think or "", prompt.no_think or "", key=len)
+    return text_tokens(prompt.system, prompt.question, how_to_answer)

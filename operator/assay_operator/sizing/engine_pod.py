@@ -6,10 +6,15 @@ from dataclasses import dataclass, replace
 from assay_api import Dataset, Evaluation, TrainingStage
 from assay_api.layout import ResourceId
 from assay_api.platform import NodePool
-from assay_api.prompt import Prompt
+from assay_api.prompt import BUSTERX_PROMPT
 from assay_api.references import identify
 from assay_api.reward_model import RewardModel
-from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
+from assay_operator.sizing.assumptions import (
+    JUDGE_TOKENS,
+    Assumptions,
+    prompt_tokens,
+    text_tokens,
+)
 from assay_operator.sizing.disk import dataset_copy, logs, model_copy
 from assay_operator.sizing.host import Disk, HostPlan, engine_host
 from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
@@ -72,8 +77,7 @@ def plan_evaluation(
         shared_cache_bytes: size of the cache that pods share; None: each has its own.
     """
     spec, clip = evaluation.spec, clip_of(dataset, assumed.frame_size)
-    prompt = stage.spec.prompt if stage is not None else Prompt()
-    text = text_tokens(prompt.system, prompt.question)
+    text = prompt_tokens(stage.spec.prompt if stage is not None else BUSTERX_PROMPT)
     job = EngineJob(
         shape=shape,
         number_bytes=BYTES_OF[spec.precision],

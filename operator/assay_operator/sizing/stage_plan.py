@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from assay_api import Dataset, TrainingStage
 from assay_api.platform import NodePool
 from assay_operator.sizing.activations import MicroBatch, Trained
-from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, text_tokens
+from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, prompt_tokens
 from assay_operator.sizing.disk import (
     checkpoint_copy,
     dataset_copy,
@@ -124,8 +124,7 @@ def _learner(
     spec, placement = stage.spec, stage.spec.placement
     as_images = spec.sft.frames_as_images if spec.sft else 0
     clip = clip_of(dataset, assumed.frame_size, as_images)
-    how_to_answer = max(spec.prompt.think or "", spec.prompt.no_think or "", key=len)
-    text = text_tokens(spec.prompt.system, spec.prompt.question, how_to_answer)
+    text = prompt_tokens(spec.prompt)
     if as_images:
         text += JUDGE_TOKENS + assumed.example_tokens
     if spec.rl is not None:
