@@ -104,10 +104,11 @@ def test_an_evaluation_that_does_not_fit_is_refused_with_the_numbers(tmp_path: P
 
 
 def test_an_evaluation_asks_as_its_model_s_stage_does_and_answers_as_long_as_it_may() -> None:
-    longer = "--set=TrainingStage/advanced.spec.prompt.system=" + 300 * "x"
+    own = "--set=TrainingStage/advanced.spec.prompt.question=Real or fake?"
+    longer = "--set=TrainingStage/advanced.spec.prompt.think=" + 300 * "x"
     answers = "--set=Evaluation/held-out.spec.maxCompletionTokens=2000"
-    before = engines("-f", str(RECIPE))["Evaluation/held-out"]
-    after = engines("-f", str(RECIPE), longer, answers)["Evaluation/held-out"]
+    before = engines("-f", str(RECIPE), own)["Evaluation/held-out"]
+    after = engines("-f", str(RECIPE), own, longer, answers)["Evaluation/held-out"]
     assert after["promptTokens"] - before["promptTokens"] == 100
     assert after["completionTokens"] == 2000
     assert after["contextTokens"] == after["promptTokens"] + 2000
