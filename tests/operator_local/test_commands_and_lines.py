@@ -82,7 +82,7 @@ def test_a_server_is_vllm_on_the_local_address(workload: Any) -> None:
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--limit-mm-per-prompt", '{"image": 16, "video": 1}'),
     )
-    assert command.env == {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    assert command.env == {"VLLM_NO_USAGE_STATS": "1"}
 
 
 def test_a_line_says_how_far_a_workload_is() -> None:
