@@ -178,7 +178,7 @@ def test_a_judge_with_a_gpu_of_its_own_uses_most_of_it() -> None:
 
 @pytest.fixture
 def built_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay_operator.local.gpus._built_for_gpus", lambda: True)
+    monkeypatch.setattr("assay_operator.local.gpus.built_for_gpus", lambda: True)
 
 
 def listing(folder: Path, text: str) -> str:

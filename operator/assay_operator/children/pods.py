@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from assay_api.devices import GPUS_VARIABLE
 from assay_api.log_lines import FORMAT_VARIABLE
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS, PORT_VARIABLE
 from assay_api.platform import (
@@ -198,6 +199,8 @@ def _resources(pod: Pod) -> Manifest:
 def _env(platform: Platform, pod: Pod) -> list[Manifest]:
     """Return the variables, each once: the stage's before the pool's before everybody's."""
     env = {**_ENV, FORMAT_VARIABLE: platform.log_format, **pod.env}
+    # A process whose GPUs are missing then fails, instead of computing on the CPU for days.
+    env[GPUS_VARIABLE] = str(pod.size.gpus)
     if pod.metric_processes:
         env[PORT_VARIABLE] = str(FIRST_PORT)
     if pod.needs_store:

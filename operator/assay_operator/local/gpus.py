@@ -10,9 +10,9 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 
 from assay_api import Evaluation, RewardModel, TrainingStage
+from assay_api.devices import built_for_gpus, wanted_device
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
 from assay_api.references import identify
@@ -58,15 +58,17 @@ def machine_gpus(environ: Mapping[str, str] = os.environ) -> Gpus:
     """Return the GPUs that a run on this machine may use.
 
     Those that `CUDA_VISIBLE_DEVICES` names; unset: all that the driver lists. None where the set-up
-    is built for CPUs.
+    is built for CPUs, or `ASSAY_GPUS` is 0.
     """
     told = environ.get(VISIBLE)
     ids = _listed() if told is None else visible_ids(told)
-    if ids and not _built_for_gpus():
+    wanted = wanted_device(environ, gpu_build=built_for_gpus())
+    if ids and not wanted.num_gpus:
         _LOG.warning(
-            "this machine has %d GPUs, and what is installed is built for CPUs: they are not used; "
-            "make setup ACCELERATOR=gpu installs the other build",
+            "this machine has %d GPUs, and they are not used: %s; make setup ACCELERATOR=gpu "
+            "installs the build for GPUs",
             len(ids),
+            wanted.reason,
         )
         return Gpus(hidden=True)
     return Gpus(ids)
@@ -192,12 +194,3 @@ def _listed() -> tuple[str, ...]:
         _LOG.warning("%s lists no GPUs (%s): this run uses none", program, error)
         return ()
     return tuple(done.stdout.split())
-
-
-def _built_for_gpus() -> bool:
-    """Tell whether vLLM's GPU build is installed: the CPU build goes by another name."""
-    try:
-        version("vllm")
-    except PackageNotFoundError:
-        return False
-    return True

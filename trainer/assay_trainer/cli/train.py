@@ -25,11 +25,13 @@ def train_command(
     """Run one attempt of a training stage in this process, as its rank if there are several.
 
     Raises:
-        InvalidInput: the file holds no orders, or none of a stage that collects samples.
+        InvalidInput: the file holds no orders, or none of a stage that collects samples; a GPU is
+            wanted and cannot be used.
     """
     from pydantic import ValidationError
 
     from assay_api import ResolvedStageJob
+    from assay_trainer.device import require_device
     from assay_trainer.process import set_up_process
 
     choose_log_format(log_format)
@@ -39,7 +41,10 @@ def train_command(
         raise InvalidInput(
             f"--stage {stage}: no orders of a training stage: {error}; `assay run` writes them"
         ) from error
-    set_up_process(_process(job, collect_only=collect_only))
+    process = _process(job, collect_only=collect_only)
+    set_up_process(process)
+    if process.process == "learner":
+        require_device(job.stage.spec.placement.precision)
     if collect_only:
         if job.stage.spec.fusion is None:
             raise InvalidInput(

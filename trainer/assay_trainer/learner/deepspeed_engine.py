@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from assay_api import StoreError
 from assay_api.running import Placement
 from assay_api.stage import Optimizer
+from assay_trainer.device import uses_gpu, warn_if_busy
+from assay_trainer.learner.all_reduce import check_all_reduce
 from assay_trainer.learner.batch import MicroBatch
 from assay_trainer.learner.forward import CompletionLogprobs
 
-if not torch.cuda.is_available():
+if not uses_gpu():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import deepspeed
@@ -57,10 +59,13 @@ class Learner:
             total_steps: optimiser steps of the whole stage, for the schedule.
         """
         deepspeed.init_distributed(
-            dist_backend="nccl" if torch.cuda.is_available() else "gloo",
+            dist_backend="nccl" if uses_gpu() else "gloo",
             auto_mpi_discovery=False,
             verbose=False,
         )
+        check_all_reduce()
+        if uses_gpu():
+            warn_if_busy(int(os.environ.get("LOCAL_RANK", "0")))
         trainable = [weight for weight in scorer.parameters() if weight.requires_grad]
         adamw = torch.optim.AdamW(
             trainable,

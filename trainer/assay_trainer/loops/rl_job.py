@@ -108,8 +108,10 @@ def _learner(config: dict[str, Any]) -> bool | str:
     name = job.stage.metadata.name
     set_up_process(ProcessName("stage", name, "learner", job.attempt, rank, world_size))
 
+    from assay_trainer.device import require_device
     from assay_trainer.loops.rl_learner import run_learner
 
+    require_device(job.stage.spec.placement.precision)
     threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     leads = rank == 0
     try:

@@ -1,0 +1,52 @@
+"""Whether learners reach each other is found out at their start, within a short time."""
+
+import multiprocessing
+import time
+from datetime import timedelta
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+import torch
+
+from assay_api import EngineLostError
+from assay_trainer.learner.all_reduce import check_all_reduce, try_all_reduce
+
+
+def test_processes_that_reach_each_other_pass() -> None:
+    assert try_all_reduce(2, timeout_seconds=60) > 0
+
+
+def join(rank: int, file: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{file}",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=120),
+    )
+
+
+def join_and_stay_away(file: Path, ended: Event) -> None:
+    """Be a learner that never comes to the all-reduce."""
+    join(1, file)
+    ended.wait(120)
+
+
+def test_a_learner_that_does_not_come_is_told_long_before_the_collectives_own_limit(
+    tmp_path: Path,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    ended = context.Event()
+    other = context.Process(target=join_and_stay_away, args=(tmp_path / "rendezvous", ended))
+    other.start()
+    try:
+        join(0, tmp_path / "rendezvous")
+        began = time.monotonic()
+        with pytest.raises(EngineLostError, match="learner 0 of 2: the all-reduce by gloo"):
+            check_all_reduce(timeout_seconds=2)
+        assert time.monotonic() - began < 30
+    finally:
+        ended.set()
+        other.join(60)
+        torch.distributed.destroy_process_group()
