@@ -114,7 +114,7 @@ def raw(pipe: Connection, model: Path, dataset: str) -> None:
     from assay_trainer.rollout.vllm_engine import BANNED_BIAS, engine_arguments, video
 
     config = engine_config()
-    llm = LLM(str(model), **engine_arguments(config))
+    llm = LLM(str(model), **engine_arguments(model, config))
     bias = dict.fromkeys(visual_token_ids(AutoProcessor.from_pretrained(model)), BANNED_BIAS)
     text, clips = prompts(model, dataset)
     for seed in iter(pipe.recv, None):

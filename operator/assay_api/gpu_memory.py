@@ -24,8 +24,6 @@ LEAST_CPU_CACHE_BYTES = 2**29
 """KV cache of an engine on a CPU, at least."""
 CPU_CACHE_SEQUENCES = 8
 """Longest sequences that the KV cache on a CPU has room for, at least."""
-LEAST_LORA_RANK = 8
-"""vLLM makes room for adapters of this rank, at least."""
 
 
 def engine_share(num_engines: int = 1) -> float:
@@ -105,24 +103,35 @@ class EngineNeed:
         )
 
 
-def refusal(need: EngineNeed, *, total_bytes: int, free_bytes: int, share: float) -> str | None:
-    """Return why an engine cannot start on a GPU, with the numbers; None when it can.
+def too_large(need: EngineNeed, total_bytes: int, share: float) -> str | None:
+    """Return why an engine can never start on a GPU, with the numbers; None when it can.
 
     Args:
         need: what it must hold.
+        total_bytes: the GPU's memory.
+        share: the share of `total_bytes` that the engine takes.
+    """
+    budget = int(share * total_bytes)
+    if need.total <= budget:
+        return None
+    return (
+        f"needs {need}, and its share of the GPU is {share:g} x {total_bytes / GIB:.2f} = "
+        f"{budget / GIB:.2f} GiB"
+    )
+
+
+def not_free(total_bytes: int, free_bytes: int, share: float) -> str | None:
+    """Return why an engine cannot start on a GPU now, with the numbers; None when it can.
+
+    Args:
         total_bytes: the GPU's memory.
         free_bytes: what of it is free now.
         share: the share of `total_bytes` that the engine takes.
     """
     budget = int(share * total_bytes)
-    if need.total > budget:
-        return (
-            f"needs {need}, and its share of the GPU is {share:g} x {total_bytes / GIB:.2f} = "
-            f"{budget / GIB:.2f} GiB"
-        )
-    if free_bytes < budget:
-        return (
-            f"takes {share:g} of the GPU, {budget / GIB:.2f} of {total_bytes / GIB:.2f} GiB, and "
-            f"{free_bytes / GIB:.2f} GiB are free: another process uses this GPU"
-        )
-    return None
+    if free_bytes >= budget:
+        return None
+    return (
+        f"takes {share:g} of the GPU, {budget / GIB:.2f} of {total_bytes / GIB:.2f} GiB, and "
+        f"{free_bytes / GIB:.2f} GiB are free: another process uses this GPU"
+    )

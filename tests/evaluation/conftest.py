@@ -1,7 +1,8 @@
 """A dataset of clips, and a detector that is played."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -15,6 +16,7 @@ from assay_trainer.answers import parse_answer
 from assay_trainer.evaluation import answering
 from assay_trainer.evaluation.detector import Detection
 from assay_trainer.records import Clip
+from assay_trainer.rollout.prompt_length import ClipSize
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +50,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ThinkingMode, list[Clip
     calls: list[tuple[ThinkingMode, list[Clip]]] = []
 
     class Detector:
-        def __init__(self, folder: Path, *, precision: str, max_completion_tokens: int) -> None:
+        def __init__(
+            self,
+            folder: Path,
+            sizes: Iterable[ClipSize],
+            *,
+            precision: str,
+            max_completion_tokens: int,
+        ) -> None:
+            pass
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
             pass
 
         def detect(self, clips: Sequence[Clip], mode: ThinkingMode) -> list[Detection]:

@@ -59,8 +59,8 @@ def models(
     played = answering.Detector
 
     class Detector(played):  # type: ignore[misc, valid-type]
-        def __init__(self, folder: Path, **arguments: Any) -> None:
-            super().__init__(folder, **arguments)
+        def __init__(self, folder: Path, *arguments: Any, **more: Any) -> None:
+            super().__init__(folder, *arguments, **more)
             assert json.loads((folder / "assay.json").read_text())["prompt"]["question"] == QUESTION
             (step,) = set(load_file(folder / "model.safetensors")[NORM_IN_FILES].tolist())
             seen.append(step)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from assay_api.gpu_memory import (
     CUDA_BYTES,
     ENGINE_SHARE,
-    LEAST_LORA_RANK,
     MAX_SEQUENCES,
     batched_tokens,
     cpu_cache_bytes,
@@ -147,7 +146,7 @@ def _terms(job: EngineJob) -> list[Term]:
         Term("CUDA, graphs, NCCL", CUDA_BYTES, "assumed"),
     ]
     if job.lora_rank:
-        rank = max(LEAST_LORA_RANK, job.lora_rank)
+        rank = job.lora_rank
         adapters = shape.lora_parameters(rank, TEXT_LINEARS)
         why = f"room for rank {rank} on all linears: {in_millions(adapters)} x {s}"
         terms.append(Term("adapters", adapters * s, why))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay_api import InvalidInput
+from assay_api.gpu_memory import ENGINE_SHARE
 from assay_api.log_lines import logs_as_json
 from assay_trainer.cli.ending import attempt
 from assay_trainer.cli.log_format import LogFormatOption, choose_log_format
@@ -38,8 +39,10 @@ def eval_command(
     With the orders of a schedule: of what is new of its stage, if anything is.
 
     Raises:
-        InvalidInput: orders, model or dataset are not there.
+        InvalidInput: orders, model or dataset are not there, a GPU is wanted and cannot be used, or
+            the model does not fit into it.
     """
+    from assay_trainer.device import require_device
     from assay_trainer.evaluation.evaluation_job import run_evaluation_job
     from assay_trainer.evaluation.summary import table
     from assay_trainer.process import ProcessName, set_up_process
@@ -48,6 +51,7 @@ def eval_command(
     job = _job(model, dataset, out, orders)
     if orders is not None:
         set_up_process(ProcessName("evaluation", job.evaluation.metadata.name, "evaluation"))
+    require_device(job.evaluation.spec.precision)
     with attempt() if orders is not None else nullcontext():
         summary = run_evaluation_job(job)
     if orders is not None and logs_as_json():
@@ -90,16 +94,23 @@ def detect_command(
     ] = None,
     json: Annotated[bool, typer.Option(help="Print JSON, one object a line.")] = False,
     max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 750,
+    gpu_share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the whole GPU that is taken.")
+    ] = ENGINE_SHARE,
 ) -> None:
     """Say of each video whether it is real or fake, how likely, and why.
 
     Raises:
-        InvalidInput: a file is no video, or there is no model.
+        InvalidInput: a file is no video, there is no model, a GPU is wanted and cannot be used, or
+            the model does not fit into it.
+        EngineError: another process uses the GPU.
     """
     from assay_api import ThinkingMode
+    from assay_trainer.device import require_device
     from assay_trainer.evaluation.detector import Detector
     from assay_trainer.evaluation.video_file import clip_of
     from assay_trainer.models.published import check_model_folder, model_card, model_folder
+    from assay_trainer.rollout.server import folder_precision
 
     modes = {
         None: (ThinkingMode.THINK, ThinkingMode.NO_THINK),
@@ -108,25 +119,27 @@ def detect_command(
     }[think]
     folder = model_folder(model)
     check_model_folder(folder)
+    precision = folder_precision(folder)
+    require_device(precision)
     clips = [clip_of(path, model_card(folder).frames) for path in video]
-    detector = Detector(folder, precision=_precision(folder), max_completion_tokens=max_tokens)
-    for mode in modes:
-        for path, found in zip(video, detector.detect(clips, mode), strict=True):
-            record = {
-                "video": str(path),
-                "mode": mode.value,
-                "verdict": found.parsed.verdict,
-                "probabilityFake": found.probability_fake,
-                "reasoning": (found.parsed.thinking or "").strip(),
-                "text": found.text,
-            }
-            print(json_module.dumps(record) if json else _readable(record))
-
-
-def _precision(folder: Path) -> str:
-    config = json_module.loads((folder / "config.json").read_text())
-    wide = config.get("dtype", config.get("torch_dtype")) == "float32"
-    return "Float32" if wide else "BFloat16"
+    with Detector(
+        folder,
+        {(len(clip.frames), *clip.frames.shape[2:0:-1]) for clip in clips},
+        precision=precision,
+        max_completion_tokens=max_tokens,
+        memory_fraction=gpu_share,
+    ) as detector:
+        for mode in modes:
+            for path, found in zip(video, detector.detect(clips, mode), strict=True):
+                record = {
+                    "video": str(path),
+                    "mode": mode.value,
+                    "verdict": found.parsed.verdict,
+                    "probabilityFake": found.probability_fake,
+                    "reasoning": (found.parsed.thinking or "").strip(),
+                    "text": found.text,
+                }
+                print(json_module.dumps(record) if json else _readable(record))
 
 
 def _readable(record: Mapping[str, object]) -> str:

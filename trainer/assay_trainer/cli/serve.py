@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,31 +29,34 @@ def serve_command(
 ) -> None:
     """Serve the model with the chat format that it was trained in; replaces this process.
 
-    All other options are passed on to vLLM's server.
+    Tokens are drawn as in training: defaults in the model's folder (generation_config.json) are not
+    applied. All other options are passed on to vLLM's server. Of these, --dtype (float32 or
+    bfloat16; that of the model's files), --max-model-len (8192, or what the model can) and
+    --gpu-memory-utilization (0.9) decide whether the model fits, before it is loaded.
 
     Raises:
-        InvalidInput: there is no model.
+        InvalidInput: there is no model, a GPU is wanted and cannot be used, or the model does not
+            fit into it.
+        EngineError: another process uses the GPU.
     """
     from assay_data.store.tree_cache import keep_through_exec
     from assay_trainer.models.published import check_model_folder, model_folder
+    from assay_trainer.rollout.server import MODULE, ServerOptions, server_arguments
 
     folder = model_folder(_pinned(model, pin))
     # The server itself asks the Hub for nothing.
     os.environ["HF_HUB_OFFLINE"] = "1"
     if not own_chat_template:
         check_model_folder(folder)
+    template = None if own_chat_template else _template_file()
+    options, others = ServerOptions(
+        name=name, host=host, port=port, chat_template=template
+    ).changed_by(context.args)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # On a CPU this variable goes before the option.
-    if "--kv-cache-memory-bytes" not in context.args:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    server = "vllm.entrypoints.openai.api_server"
-    arguments = ["--model", str(folder), "--served-model-name", name, "--host", host]
-    arguments += ["--port", str(port), *context.args]
-    if not own_chat_template:
-        arguments += ["--chat-template", _template_file()]
+    arguments = [*server_arguments(folder, options), *others]
     # The server is this process: what it serves must not be evicted from the cache meanwhile.
     keep_through_exec()
-    os.execv(sys.executable, [sys.executable, "-m", server, *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", MODULE, *arguments])
 
 
 def _pinned(model: str, pin: str | None) -> str:
@@ -65,11 +69,11 @@ def _pinned(model: str, pin: str | None) -> str:
     return pinned_model(ResolvedModel(uri=model), open_store(pin)).uri
 
 
-def _template_file() -> str:
+def _template_file() -> Path:
     import tempfile
 
     from assay_trainer.chat import CHAT_TEMPLATE
 
     with tempfile.NamedTemporaryFile("w", suffix=".jinja", delete=False) as template:
         template.write(CHAT_TEMPLATE)
-    return template.name
+    return Path(template.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from assay_api import InvalidInput, ThinkingMode
 from assay_api.evaluation import EvaluationSpec
 from assay_api.layout import accuracy_key
-from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.dataset import ClipDataset, ClipRow, shapes_of
 from assay_data.dataset.reader import ClipReader, ReadClip, ReadPlan
 from assay_data.store import Store
 from assay_trainer.evaluation.detector import Detection, Detector
@@ -33,7 +33,8 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
         store: the evaluation's folder, which is told how far it is.
 
     Raises:
-        InvalidInput: model or dataset are not what the evaluation needs.
+        InvalidInput: model or dataset are not what the evaluation needs, or the model does not fit
+            into the GPU.
         StoreError: the store cannot be written.
     """
     rows = dataset.rows(spec.split)
@@ -41,17 +42,20 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
         rows = tuple(held_out_sample(rows, spec.max_clips, spec.seed))
     if not rows:
         raise InvalidInput(f"spec.split: the dataset has no clips in {spec.split.value}")
-    detector = Detector(
-        folder, precision=spec.precision, max_completion_tokens=spec.max_completion_tokens
-    )
     answers: list[Answer] = []
     total = len(rows) * len(spec.modes)
-    for mode in spec.modes:
-        with ClipReader(dataset, rows, ReadPlan(rounds=1)) as reader:
-            while clips := list(islice(reader, _CLIPS_AT_A_TIME)):
-                write_progress(store, len(answers), total, f"answering, {mode.value}", {})
-                answers += _answers(detector, clips, mode)
-                _LOG.info("%d of %d answers, %s", len(answers), total, mode.value)
+    with Detector(
+        folder,
+        shapes_of(rows),
+        precision=spec.precision,
+        max_completion_tokens=spec.max_completion_tokens,
+    ) as detector:
+        for mode in spec.modes:
+            with ClipReader(dataset, rows, ReadPlan(rounds=1)) as reader:
+                while clips := list(islice(reader, _CLIPS_AT_A_TIME)):
+                    write_progress(store, len(answers), total, f"answering, {mode.value}", {})
+                    answers += _answers(detector, clips, mode)
+                    _LOG.info("%d of %d answers, %s", len(answers), total, mode.value)
     summary = summarise(answers, spec.bootstrap_samples, spec.seed)
     _tell(summary)
     return summary

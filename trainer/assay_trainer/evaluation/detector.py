@@ -1,24 +1,25 @@
 """A trained model in use: what it says about clips, with its reasoning and a probability."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from transformers import AutoProcessor
 
 from assay_api import ThinkingMode
-from assay_data.video.frames import visual_tokens
+from assay_api.gpu_memory import ENGINE_SHARE
 from assay_trainer.answers import LETTERS, Parsed, parse_answer
 from assay_trainer.chat import detection_prompt
 from assay_trainer.models.published import check_model_folder, model_card
 from assay_trainer.records import FAKE, Clip
 from assay_trainer.rollout.engine_config import EngineConfig
-from assay_trainer.rollout.sampler import Sample, Sampler, SampleRequest, SamplingPlan
+from assay_trainer.rollout.prompt_length import ClipSize, longest_prompt_tokens
+from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
 _NUM_ALTERNATIVES = 20
 """vLLM reports at most this many of the likeliest tokens."""
-_MAX_SEQUENCES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,35 @@ class Detection:
 
 
 class Detector:
-    """A model on vLLM that is asked as its card says."""
+    """A model on vLLM that is asked as its card says. Its engine is started once."""
 
-    def __init__(self, folder: Path, *, precision: str, max_completion_tokens: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sizes: Iterable[ClipSize],
+        *,
+        precision: str,
+        max_completion_tokens: int,
+        memory_fraction: float = ENGINE_SHARE,
+    ) -> None:
         """Load the model in `folder`.
 
+        Args:
+            folder: the model's folder.
+            sizes: those of all clips that it will be asked about: the engine has room for the
+                longest of them, in either mode.
+            precision: Float32 or BFloat16.
+            max_completion_tokens: longest answer.
+            memory_fraction: share of the GPU that the engine takes.
+
         Raises:
-            InvalidInput: the folder holds no model.
+            InvalidInput: the folder holds no model, or the engine does not fit into its GPU.
+            EngineError: another process uses the GPU.
         """
+        from assay_trainer.rollout.vllm_engine import VllmSampler
+
         check_model_folder(folder)
         self.card = model_card(folder)
-        self._folder, self._precision = folder, precision
         self._tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
         self._plan = SamplingPlan(
             num_samples=1,
@@ -52,33 +71,26 @@ class Detector:
             temperature=0.0,
             num_alternatives=_NUM_ALTERNATIVES,
         )
-        self._sampler: Sampler | None = None
-        self._longest = 0
+        prompt = longest_prompt_tokens(folder / "tokenizer.json", self.card.prompt, sizes)
+        longest = prompt + max_completion_tokens
+        self._sampler = VllmSampler(
+            folder, EngineConfig(precision, longest, memory_fraction=memory_fraction)
+        )
+
+    def __enter__(self) -> Self:
+        """Return the detector itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the engine and free its memory."""
+        self._sampler.close()
 
     def detect(self, clips: Sequence[Clip], mode: ThinkingMode) -> list[Detection]:
         """Ask about clips, all in one mode."""
         text, _ = detection_prompt(self.card.prompt, mode)
         requests = [SampleRequest(text, clip, seed=0) for clip in clips]
-        answers = self._engine(clips).sample(requests, self._plan)
+        answers = self._sampler.sample(requests, self._plan)
         return [self._detection(mode, samples[0]) for samples in answers]
-
-    def _engine(self, clips: Sequence[Clip]) -> Sampler:
-        """Return the engine, started anew if prompts about these clips are longer than any before.
-
-        Room is made for either mode: a start takes as long as many answers.
-        """
-        visual = max(visual_tokens(len(c.frames), *c.frames.shape[2:0:-1]) for c in clips)
-        texts = [detection_prompt(self.card.prompt, mode)[0] for mode in ThinkingMode]
-        words = max(len(self._tokenizer(text)["input_ids"]) for text in texts)
-        needed = visual + words + self._plan.max_tokens + 8
-        if self._sampler is None or needed > self._longest:
-            from assay_trainer.rollout.vllm_engine import VllmSampler
-
-            self._sampler, self._longest = None, needed
-            self._sampler = VllmSampler(
-                self._folder, EngineConfig(self._precision, needed, _MAX_SEQUENCES)
-            )
-        return self._sampler
 
     def _detection(self, mode: ThinkingMode, sample: Sample) -> Detection:
         rollout = sample.rollout

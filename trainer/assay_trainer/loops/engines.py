@@ -1,26 +1,20 @@
 """Rollout engines for a stage, sized from its dataset and prompt."""
 
 import os
-from pathlib import Path
 
 import ray
-from tokenizers import Tokenizer
 
-from assay_api import ResolvedStageJob, ThinkingMode
+from assay_api import ResolvedStageJob
 from assay_api.stage import Lora
 from assay_data.dataset import clip_shapes
 from assay_data.store import open_store
-from assay_data.video.frames import visual_tokens
-from assay_trainer.chat import detection_prompt
 from assay_trainer.loops.ray_cluster import group_resource
 from assay_trainer.models.published import model_description
 from assay_trainer.process import ProcessName
 from assay_trainer.rollout.batch_invariance import check_gpus_for_batch_invariance
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.pool import PoolConfig, RolloutPool
-
-_MAX_SEQUENCES = 256
-"""Completions that an engine decodes side by side."""
+from assay_trainer.rollout.prompt_length import longest_prompt_tokens
 
 
 def start_pool(
@@ -39,13 +33,13 @@ def start_pool(
     batch_invariant = spec.rl is not None and spec.rl.batch_invariant
     if batch_invariant:
         check_gpus_for_batch_invariance(num_gpus)
-    prompt_tokens = _longest_prompt(folder, job)
+    prompt_tokens = longest_prompt_tokens(
+        folder / "tokenizer.json", spec.prompt, clip_shapes(open_store(job.dataset))
+    )
     engine = EngineConfig(
         precision=spec.placement.precision,
         max_model_length_tokens=prompt_tokens + max_completion_tokens,
-        max_sequences=_MAX_SEQUENCES,
         lora=lora,
-        memory_fraction=0.85 if num_gpus else 0.1,
         batch_invariant=batch_invariant,
     )
     num_engines = spec.placement.rollouts
@@ -61,11 +55,3 @@ def start_pool(
             process=ProcessName("stage", job.stage.metadata.name, "rollout", job.attempt),
         )
     )
-
-
-def _longest_prompt(folder: Path, job: ResolvedStageJob) -> int:
-    """Return the length in tokens of the longest prompt of the stage."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts = [detection_prompt(job.stage.spec.prompt, mode)[0] for mode in ThinkingMode]
-    visual = max(visual_tokens(*shape) for shape in clip_shapes(open_store(job.dataset)))
-    return visual + max(len(tokenizer.encode(text).ids) for text in texts)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from assay_api import StoreError
 from assay_api.stage import Lora
+from assay_trainer.models.generation import write_generation_config
 from assay_trainer.models.policy import Policy, frozen_names, load_policy
 from assay_trainer.models.published import BASE, CARD, AdapterBase, ModelCard
 
@@ -25,8 +26,12 @@ _SCORER = "model."
 
 
 def write_model(policy: Policy, card: ModelCard, folder: Path) -> None:
-    """Write a policy as a Hugging Face checkpoint, adapters merged, with its card beside it."""
+    """Write a policy as a Hugging Face checkpoint, adapters merged, with its card beside it.
+
+    Its generation defaults are those that it was trained with, not those of its base.
+    """
     policy.save(folder)
+    write_generation_config(policy.base.generation_config, folder)
     (folder / CARD).write_text(card.model_dump_json(by_alias=True, indent=1))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from assay_api.gpu_memory import ENGINE_SHARE, MAX_SEQUENCES
 from assay_api.stage import Lora
 
 
@@ -11,9 +12,9 @@ class EngineConfig:
 
     precision: str
     max_model_length_tokens: int
-    max_sequences: int
+    max_sequences: int = MAX_SEQUENCES
     lora: Lora | None = None
-    memory_fraction: float = 0.3
-    """Share of the device's memory for weights and cache; on a CPU only a plausibility check."""
+    memory_fraction: float = ENGINE_SHARE
+    """Share of the whole GPU that the engine takes; on a CPU nothing depends on it."""
     batch_invariant: bool = False
     """Whether results may not depend on what else is in the batch."""

@@ -6,13 +6,14 @@ empty caches after each change of the weights.
 """
 
 import functools
+import gc
 import json
 import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 # vLLM reads these when it is imported.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -23,7 +24,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-if not torch.cuda.is_available():
+from assay_trainer.device import require_device, uses_gpu
+
+if not uses_gpu():
     # Compiling vLLM's few small compiled functions takes longer on a CPU than running them.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
@@ -33,17 +36,18 @@ from transformers import AutoProcessor
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 
+from assay_api.gpu_memory import batched_tokens
 from assay_api.stage import Lora
 from assay_trainer import exported
+from assay_trainer.models.generation import NO_PENALTIES
 from assay_trainer.models.inputs import visual_token_ids
 from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.engine_memory import check_engine_memory, cpu_cache
 from assay_trainer.rollout.engine_weights import loaded_adapter, loaded_model
 from assay_trainer.rollout.loaded_weights import LoadedWeights
 from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
 
-_CPU_CACHE_BYTES = 2**29
-"""For keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE, in GiB, goes before it."""
 BANNED_BIAS = -100.0
 """Added to the logits of ids that must not be drawn."""
 
@@ -52,14 +56,46 @@ class VllmSampler:
     """Draws completions with vLLM under weights that can be replaced."""
 
     def __init__(self, model: Path, config: EngineConfig) -> None:
-        """Load the model of a folder; the adapters, if any, come with the first `load`."""
+        """Load the model of a folder; the adapters, if any, come with the first `load`.
+
+        Raises:
+            InvalidInput: a GPU is wanted and cannot be used, or the model does not fit into its
+                share of it.
+            EngineError: another process uses that GPU.
+        """
+        require_device(config.precision)
+        if uses_gpu():
+            free, total = torch.cuda.mem_get_info()
+            check_engine_memory(model, config, total_bytes=total, free_bytes=free)
         processor = AutoProcessor.from_pretrained(model)
         self._bias = dict.fromkeys(visual_token_ids(processor), BANNED_BIAS)
         self._version = 0
         self._lora = config.lora
         self._dtype: torch.dtype = getattr(torch, config.precision.lower())
         self._adapter: LoRARequest | None = None
-        self._llm = LLM(str(model), **engine_arguments(config))
+        # Only `close` takes it away.
+        self._llm: Any = LLM(str(model), **engine_arguments(model, config))
+
+    def __enter__(self) -> Self:
+        """Return the sampler itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the engine."""
+        self.close()
+
+    def close(self) -> None:
+        """End the engine and free its memory; afterwards another one can start in this process.
+
+        It ends this process's default group of torch.distributed as well, which vLLM has made.
+        """
+        if self._llm is None:
+            return
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        gc.collect()
+        if uses_gpu():
+            torch.cuda.empty_cache()
 
     def sample(
         self, requests: Sequence[SampleRequest], plan: SamplingPlan
@@ -137,6 +173,7 @@ class VllmSampler:
             n=plan.num_samples,
             max_tokens=plan.max_tokens,
             temperature=plan.temperature,
+            **NO_PENALTIES,
             logprobs=plan.num_alternatives,
             logit_bias=self._bias,
             seed=seed if plan.temperature > 0 else None,
@@ -171,16 +208,21 @@ def _count(outputs: Sequence[Any], seconds: float) -> None:
     exported.ROLLOUT_SECONDS.inc(seconds)
 
 
-def engine_arguments(config: EngineConfig) -> dict[str, Any]:
-    """Return the arguments of vLLM's `LLM`, apart from the model."""
+def engine_arguments(model: Path, config: EngineConfig) -> dict[str, Any]:
+    """Return the arguments of vLLM's `LLM`, apart from the model.
+
+    Args:
+        model: the model's folder.
+        config: how the engine is set up.
+    """
     return {
         "dtype": config.precision.lower(),
-        "enforce_eager": not torch.cuda.is_available(),
+        "enforce_eager": not uses_gpu(),
         "max_model_len": config.max_model_length_tokens,
         "max_num_seqs": config.max_sequences,
-        "max_num_batched_tokens": max(8192, config.max_model_length_tokens),
+        "max_num_batched_tokens": batched_tokens(config.max_model_length_tokens),
         # On a CPU vLLM cannot take back the random draw of a half-read prompt.
-        "enable_chunked_prefill": torch.cuda.is_available(),
+        "enable_chunked_prefill": uses_gpu(),
         "limit_mm_per_prompt": {"image": 0, "video": 1},
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",
@@ -189,7 +231,10 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "gpu_memory_utilization": config.memory_fraction,
-        "kv_cache_memory_bytes": None if torch.cuda.is_available() else _CPU_CACHE_BYTES,
+        # The variable VLLM_CPU_KVCACHE_SPACE, in GiB, goes before it.
+        "kv_cache_memory_bytes": None if uses_gpu() else cpu_cache(model, config),
+        # Of a model's own defaults only the tokens that end an answer are used.
+        "generation_config": "vllm",
         **_lora_arguments(config.lora),
     }
 
