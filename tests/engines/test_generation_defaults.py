@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from assay_trainer.models.export import write_model
 from assay_trainer.models.policy import load_policy
 from assay_trainer.models.published import ModelCard
+from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.server import ServerOptions, server_arguments
 
 BASE = {"do_sample": True, "repetition_penalty": 1.05, "temperature": 1e-6}
@@ -139,3 +140,18 @@ with VllmSampler(Path(sys.argv[1]), EngineConfig("Float32", 512)) as sampler:
     outputs = sampler._llm.generate([sys.argv[2]] * 2, [greedy, penalised], use_tqdm=False)
     print(json.dumps([output.outputs[0].text for output in outputs]))
 """
+
+
+def test_an_engine_takes_its_share_of_a_gpu_and_bytes_on_a_cpu(
+    scratch_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assay_trainer.rollout.vllm_engine import engine_arguments
+
+    config = EngineConfig("BFloat16", 2400)
+    on_cpu = engine_arguments(scratch_model, config)
+    monkeypatch.setenv("ASSAY_GPUS", "1")
+    on_gpu = engine_arguments(scratch_model, config)
+    assert (on_cpu["kv_cache_memory_bytes"], on_cpu["enforce_eager"]) == (2**29, True)
+    assert (on_gpu["kv_cache_memory_bytes"], on_gpu["enforce_eager"]) == (None, False)
+    assert on_gpu["gpu_memory_utilization"] == 0.9
+    assert on_cpu["generation_config"] == on_gpu["generation_config"] == "vllm"
