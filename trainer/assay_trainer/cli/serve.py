@@ -40,9 +40,11 @@ def serve_command(
         EngineError: another process uses the GPU.
     """
     from assay_data.store.tree_cache import keep_through_exec
+    from assay_trainer.device import require_device
     from assay_trainer.models.published import check_model_folder, model_folder
     from assay_trainer.rollout.server import MODULE, ServerOptions, server_arguments
 
+    require_device()
     folder = model_folder(_pinned(model, pin))
     # The server itself asks the Hub for nothing.
     os.environ["HF_HUB_OFFLINE"] = "1"
