@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from assay_api import Dataset, ThinkingMode
-from assay_api.stage import Prompt
+from assay_api.prompt import Prompt
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_trainer.chat import detection_prompt

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from assay_api import ThinkingMode
-from assay_api.stage import Prompt
+from assay_api.prompt import Prompt
 from assay_data.video.frames import visual_tokens
 from assay_trainer.chat import detection_prompt
 
