@@ -70,7 +70,11 @@ _PLANS = (
     _Plan(
         "Sampler against learner",
         "nats",
-        {"logprob/max_difference": "largest difference of a log-probability"},
+        {
+            "logprob/max_difference": "largest difference of a log-probability",
+            "logprob/mean_difference": "mean difference",
+            "logprob/kl": "KL divergence per token",
+        },
     ),
     _Plan("Loss", "nats", {"loss": "loss"}),
     _Plan("Gradient norm", "L2", {"grad_norm": "before clipping"}),
