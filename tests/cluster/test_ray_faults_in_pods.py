@@ -83,7 +83,7 @@ def test_a_killed_rollout_engine_is_replaced_within_the_attempt(
 ) -> None:
     user.apply(rl("loses-engine", STEPS))
     user.wait_for_checkpoint("loses-engine", 1)
-    kill(processes_of(user.running_pod("loses-engine", "rollout"), "ray::_Engine"))
+    kill(processes_of(user.running_pod("loses-engine", "rollout"), "ray::RolloutEngine"))
     user.wait_for_end("loses-engine", attempts=1)
     assert user.digest("loses-engine") == undisturbed
 

@@ -34,8 +34,10 @@ from assay_trainer.learner.batch import Completion
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.loops.ray_cluster import ray_cluster
 from assay_trainer.models.scratch import make_scratch_model
+from assay_trainer.rollout.engine_actor import PoolConfig
 from assay_trainer.rollout.engine_config import EngineConfig
-from assay_trainer.rollout.pool import ClipRequest, PoolConfig, RolloutPool
+from assay_trainer.rollout.engine_owner import EngineOwner, LocalEngineOwner
+from assay_trainer.rollout.pool import ClipRequest, RolloutPool
 
 QUESTION = "Real or fake? A) real B) fake"
 CLIP_SECONDS = (5, 20, 60)
@@ -262,7 +264,12 @@ def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[...
     """Start rollout engines on the scratch model, and wait for them."""
 
     def start(
-        *, num_engines: int = 1, lora: Lora | None = None, precision: str = "Float32"
+        *,
+        num_engines: int = 1,
+        lora: Lora | None = None,
+        precision: str = "Float32",
+        owner: Callable[[PoolConfig], EngineOwner] = LocalEngineOwner,
+        **changes: Any,
     ) -> RolloutPool:
         engine = EngineConfig(
             precision=precision,
@@ -271,16 +278,10 @@ def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[...
             lora=lora,
             memory_fraction=0.1,
         )
-        pool = RolloutPool(
-            PoolConfig(
-                engine=engine,
-                model=str(scratch_model),
-                dataset=str(dataset),
-                num_engines=num_engines,
-                threads_per_engine=1,
-                num_gpus_per_engine=0.0,
-            )
-        )
+        plan = {"model": str(scratch_model), "dataset": str(dataset), "num_engines": num_engines}
+        plan |= {"engine": engine, "threads_per_engine": 1, "num_gpus_per_engine": 0}
+        config = PoolConfig(**plan | changes)
+        pool = RolloutPool(config, owner(config))
         pool.wait_ready()
         return pool
 

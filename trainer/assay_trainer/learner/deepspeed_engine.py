@@ -8,6 +8,7 @@ own division by the accumulation steps is switched off.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from assay_api import StoreError
 from assay_api.running import Placement
 from assay_api.stage import Optimizer
+from assay_trainer import deadlines
 from assay_trainer.device import uses_gpu, warn_if_busy
 from assay_trainer.learner.all_reduce import check_all_reduce
 from assay_trainer.learner.batch import MicroBatch
@@ -62,6 +64,11 @@ class Learner:
             dist_backend="nccl" if uses_gpu() else "gloo",
             auto_mpi_discovery=False,
             verbose=False,
+            timeout=timedelta(seconds=deadlines.COLLECTIVE_SECONDS),
+        )
+        # Words between ranks: the leading one may wait for engines and judges before it says more.
+        self._control = torch.distributed.new_group(
+            backend="gloo", timeout=timedelta(seconds=deadlines.CONTROL_SECONDS)
         )
         check_all_reduce()
         if uses_gpu():
@@ -118,18 +125,18 @@ class Learner:
     def broadcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
         box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
+        torch.distributed.broadcast_object_list(box, src=0, group=self._control)
         return box[0]
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all ranks on every rank, by rank."""
         values: list[T] = [value] * self.world_size
-        torch.distributed.all_gather_object(values, value)
+        torch.distributed.all_gather_object(values, value, group=self._control)
         return values
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        torch.distributed.barrier()
+        torch.distributed.barrier(group=self._control)
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of the weights that train, optimiser and schedule.

@@ -12,15 +12,29 @@ from assay_trainer.loops.ray_cluster import group_resource
 from assay_trainer.models.published import model_description
 from assay_trainer.process import ProcessName
 from assay_trainer.rollout.batch_invariance import check_gpus_for_batch_invariance
+from assay_trainer.rollout.engine_actor import PoolConfig
 from assay_trainer.rollout.engine_config import EngineConfig
-from assay_trainer.rollout.pool import PoolConfig, RolloutPool
+from assay_trainer.rollout.engine_owner import LocalEngineOwner
+from assay_trainer.rollout.pool import RolloutPool
 from assay_trainer.rollout.prompt_length import longest_prompt_tokens
 
 
 def start_pool(
     job: ResolvedStageJob, *, max_completion_tokens: int, lora: Lora | None
 ) -> RolloutPool:
-    """Start the stage's rollout engines on the model that it starts from.
+    """Start the stage's rollout engines, on the model that it starts from, for this process.
+
+    Raises:
+        InvalidInput: the model's folder holds no model.
+    """
+    config = pool_config(job, max_completion_tokens=max_completion_tokens, lora=lora)
+    return RolloutPool(config, LocalEngineOwner(config))
+
+
+def pool_config(
+    job: ResolvedStageJob, *, max_completion_tokens: int, lora: Lora | None
+) -> PoolConfig:
+    """Return what the stage's rollout engines need, as far as this Ray cluster has it.
 
     Raises:
         InvalidInput: the model's folder holds no model, or the stage asks for what GPUs have.
@@ -43,15 +57,13 @@ def start_pool(
         batch_invariant=batch_invariant,
     )
     num_engines = spec.placement.rollouts
-    return RolloutPool(
-        PoolConfig(
-            engine=engine,
-            model=job.model.uri,
-            dataset=job.dataset,
-            num_engines=num_engines,
-            threads_per_engine=max(1, (os.cpu_count() or 1) // num_engines),
-            num_gpus_per_engine=1.0 if num_gpus else 0.0,
-            resource=group_resource("rollout"),
-            process=ProcessName("stage", job.stage.metadata.name, "rollout", job.attempt),
-        )
+    return PoolConfig(
+        engine=engine,
+        model=job.model.uri,
+        dataset=job.dataset,
+        num_engines=num_engines,
+        threads_per_engine=max(1, (os.cpu_count() or 1) // num_engines),
+        num_gpus_per_engine=spec.placement.gpus_per_rollout if num_gpus else 0,
+        resource=group_resource("rollout"),
+        process=ProcessName("stage", job.stage.metadata.name, "rollout", job.attempt),
     )

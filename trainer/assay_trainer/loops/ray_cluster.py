@@ -1,13 +1,22 @@
-"""Ray: joined where it runs, started where it does not."""
+"""Ray: joined where it runs, started where it does not.
+
+Each process that uses a GPU gets one of its own from Ray, the learners as well as the engines. A
+cluster that is started here has the GPUs that this process sees, so `CUDA_VISIBLE_DEVICES` limits
+all of them.
+"""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
+from assay_api import EngineLostError, InvalidInput
 from assay_api.log_lines import FORMAT_VARIABLE
+from assay_api.running import Placement
+from assay_trainer.deadlines import LEARNERS_START_SECONDS, NODES_SECONDS
 from assay_trainer.quiet import NO_BARS_ENV, QUIET_ENV
 
 
@@ -25,11 +34,44 @@ def group_resource(name: str) -> str | None:
     return name if ray.cluster_resources().get(name) else None
 
 
+def num_gpus() -> int:
+    """Return the number of GPUs of the cluster; 0: its processes compute on CPUs."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def check_gpus(placement: Placement, *, learners: int) -> None:
+    """See that there is a GPU for each process that uses one, before anything is loaded.
+
+    Nodes of a cluster that is joined may still be on their way, and are waited for.
+
+    Args:
+        placement: what the stage asks for.
+        learners: learner processes that run beside the engines.
+
+    Raises:
+        InvalidInput: the stage asks for more GPUs than there are.
+        EngineLostError: nodes that were made for the stage did not come.
+    """
+    rollouts, each = placement.rollouts, placement.gpus_per_rollout
+    needed, deadline = learners + rollouts * each, time.monotonic() + NODES_SECONDS
+    while is_remote() and 0 < num_gpus() < needed and time.monotonic() < deadline:
+        time.sleep(1)
+    if num_gpus() == 0 or num_gpus() >= needed:
+        return
+    message = (
+        f"spec.placement: the stage needs {needed} GPUs at once (learners: {learners}, rollouts: "
+        f"{rollouts}, each of gpusPerRollout: {each}), and Ray has {num_gpus()}"
+    )
+    if group_resource("rollout") or group_resource("learner"):
+        raise EngineLostError(f"{message}: nodes of its own are missing")
+    raise InvalidInput(f"{message}: use fewer processes, or a machine with more GPUs")
+
+
 @contextmanager
 def ray_cluster(num_workers: int) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start one in processes of this machine."""
     address = os.environ.get("RAY_ADDRESS")
-    local = {} if address else {"num_cpus": num_workers, "include_dashboard": False}
+    local = {} if address else _own_resources(num_workers)
     ray.init(
         address=address or "local",
         logging_level="ERROR",
@@ -45,13 +87,21 @@ def ray_cluster(num_workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
+def _own_resources(num_workers: int) -> dict[str, Any]:
+    import torch
+
+    # What torch can use, not what Ray finds: of a GPU with too old a driver Ray would give shares.
+    gpus = torch.cuda.device_count()
+    return {"num_cpus": num_workers, "num_gpus": gpus, "include_dashboard": False}
+
+
 def _worker_environment() -> dict[str, Any]:
     own = {
         # Ray would give each worker one thread; the workers choose their number themselves.
         "OMP_NUM_THREADS": str(os.cpu_count()),
         "RAY_TRAIN_V2_ENABLED": "1",
         # A minute, as it is by default, is short where every core is busy with starting.
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(LEARNERS_START_SECONDS),
         # It looks for notices of clouds' own, and every start of it is told as an error.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     }

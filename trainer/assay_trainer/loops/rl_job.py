@@ -1,16 +1,18 @@
 """An RL stage on Ray: rollout engines in actors, learners beside them.
 
 With `RAY_ADDRESS` set (as in a RayJob) the cluster is joined; without, one is started in
-processes of this machine and ended afterwards. A lone learner on one machine is this process;
-several, or those of a cluster, are started and watched by Ray Train.
+processes of this machine and ended afterwards. A lone learner on the CPU of one machine is this
+process; several, those of a cluster, and those that use a GPU are started by Ray Train, which gives
+each its GPU and starts them anew when one dies. The engines outlive them.
 """
 
 import logging
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import ray
 from ray.exceptions import RayError, RayTaskError
 
 from assay_api import (
@@ -21,15 +23,24 @@ from assay_api import (
     NothingToLearnError,
     ResolvedStageJob,
 )
-from assay_trainer.loops.engines import start_pool
-from assay_trainer.loops.ray_cluster import group_resource, is_remote, ray_cluster
+from assay_trainer.deadlines import (
+    COLLECTIVE_SECONDS,
+    LEARNER_FAILURES,
+    LEARNERS_START_FAILURES,
+)
+from assay_trainer.loops.engines import pool_config
+from assay_trainer.loops.ray_cluster import (
+    check_gpus,
+    group_resource,
+    is_remote,
+    num_gpus,
+    ray_cluster,
+)
 from assay_trainer.process import ProcessName, set_up_process
+from assay_trainer.rollout.engine_owner import LocalEngineOwner, RemoteEngineOwner
 from assay_trainer.rollout.pool import RolloutPool
 
 _LOG = logging.getLogger(__name__)
-
-_MAX_LEARNER_FAILURES = 2
-"""Times that Ray Train starts the learners anew; each goes on from the newest checkpoint."""
 
 
 def run_rl(job: ResolvedStageJob) -> bool:
@@ -46,36 +57,45 @@ def run_rl(job: ResolvedStageJob) -> bool:
     assert spec.rl is not None
     _LOG.info("starts %d rollouts and %d learners", placement.rollouts, placement.learners)
     with ray_cluster(placement.learners + placement.rollouts + 1):
-        pool = start_pool(job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora)
-        if placement.learners == 1 and not is_remote():
+        check_gpus(placement, learners=placement.learners)
+        config = pool_config(
+            job, max_completion_tokens=spec.rl.max_completion_tokens, lora=spec.lora
+        )
+        if placement.learners == 1 and not is_remote() and not num_gpus():
+            open_pool = partial(RolloutPool, config, LocalEngineOwner(config))
             from assay_trainer.loops.rl_learner import run_learner
 
-            return run_learner(job, pool, threads=os.cpu_count() or 1)
-        return _run_learners(job, pool)
+            return run_learner(job, open_pool, threads=os.cpu_count() or 1)
+        return _run_learners(job, partial(RolloutPool, config, RemoteEngineOwner(config)))
 
 
-def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
-    """Run the learners by Ray Train, which starts them all anew when one dies."""
+def _run_learners(job: ResolvedStageJob, open_pool: Callable[[], RolloutPool]) -> bool:
+    """Run the learners by Ray Train, which starts them all anew when one dies.
+
+    `open_pool` finds the engines that live then.
+    """
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-    on_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    place = group_resource("learner")
     with tempfile.TemporaryDirectory(prefix="assay-ray-train-") as scratch:
         trainer = TorchTrainer(
             _learner,
-            train_loop_config={"job": job.model_dump_json(by_alias=True), "pool": pool},
-            torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=job.stage.spec.placement.learners,
-                use_gpu=on_gpu,
-                resources_per_worker={"CPU": 1, "GPU": int(on_gpu), place: 1} if place else None,
+            train_loop_config={
+                "job": job.model_dump_json(by_alias=True),
+                "open_pool": open_pool,
+            },
+            torch_config=TorchConfig(
+                backend="nccl" if num_gpus() else "gloo", timeout_s=int(COLLECTIVE_SECONDS)
             ),
+            scaling_config=ScalingConfig(**learner_resources(job.stage.spec.placement.learners)),
             run_config=RunConfig(
                 storage_path=scratch,
                 logging_config=LoggingConfig(log_level="ERROR"),
-                failure_config=FailureConfig(max_failures=_MAX_LEARNER_FAILURES),
+                failure_config=FailureConfig(
+                    max_failures=LEARNER_FAILURES,
+                    controller_failure_limit=LEARNERS_START_FAILURES,
+                ),
             ),
         )
         try:
@@ -93,6 +113,16 @@ def _run_learners(job: ResolvedStageJob, pool: RolloutPool) -> bool:
             f"Ray Train ended without the learners' word: {finished!r}; the checkpoints are kept"
         )
     return finished
+
+
+def learner_resources(learners: int) -> dict[str, Any]:
+    """Return what Ray Train is told of the learners: how many, with a GPU each where there are."""
+    on_gpu, place = num_gpus() > 0, group_resource("learner")
+    return {
+        "num_workers": learners,
+        "use_gpu": on_gpu,
+        "resources_per_worker": {"CPU": 1, "GPU": int(on_gpu), place: 1} if place else None,
+    }
 
 
 def _learner(config: dict[str, Any]) -> bool | str:
@@ -113,9 +143,8 @@ def _learner(config: dict[str, Any]) -> bool | str:
 
     require_device(job.stage.spec.placement.precision)
     threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
-    leads = rank == 0
     try:
-        return run_learner(job, config["pool"] if leads else None, threads=threads)
+        return run_learner(job, config["open_pool"] if rank == 0 else None, threads=threads)
     except NothingToLearnError as error:
         return str(error)
 

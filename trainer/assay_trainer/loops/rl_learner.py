@@ -1,5 +1,7 @@
 """One learner process of an RL stage: builds its parts and runs the loop."""
 
+from collections.abc import Callable
+
 import torch
 
 from assay_api import ResolvedStageJob, Split
@@ -15,8 +17,10 @@ from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.rollout.pool import RolloutPool
 
 
-def run_learner(job: ResolvedStageJob, pool: RolloutPool | None, *, threads: int) -> bool:
-    """Run the loop to its end; the process that is given the samplers leads.
+def run_learner(
+    job: ResolvedStageJob, open_pool: Callable[[], RolloutPool] | None, *, threads: int
+) -> bool:
+    """Run the loop to its end; the process that is given the way to the samplers leads.
 
     Returns:
         Whether it came to its end; if not, it was asked to stop, and a checkpoint is saved.
@@ -32,7 +36,7 @@ def run_learner(job: ResolvedStageJob, pool: RolloutPool | None, *, threads: int
     prompts = PromptStream(
         parts.dataset.rows(Split.TRAIN), spec.prompt, spec.rl.modes, derived_seed(spec.seed, "rl")
     )
-    leader = _leader(parts, pool) if pool is not None else None
+    leader = _leader(parts, open_pool()) if open_pool is not None else None
     finished = RlLoop(parts, prompts, leader).run()
     if finished and leader is not None:
         parts.publish_model()

@@ -1,37 +1,29 @@
-"""Sampling over several engines, each in a Ray actor of its own. One of two modules that use Ray.
+"""Sampling over several engines, each in a Ray actor of its own.
 
 Requests are dealt out in order, so the same requests meet the same batch in every run. Every call
-has a deadline; an engine that died or hangs is replaced, given the current weights, and asked
-again: the seeds belong to the requests, so it draws the same completions.
+has a deadline; an engine that died, hangs or fails is replaced, given the current weights, and
+asked again: the seeds belong to the requests, so it draws the same completions.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from torch import Tensor
 
-from assay_api import EngineError, EngineLostError
-from assay_data.dataset import ClipDataset
-from assay_data.store import open_store
+from assay_api import AssayError, EngineError, EngineLostError, InvalidInput
+from assay_trainer.deadlines import ENGINE_REPLACEMENTS
 from assay_trainer.exported import ROLLOUT_REPLACEMENTS
-from assay_trainer.models.published import model_folder
-from assay_trainer.process import ProcessName, set_up_process
-from assay_trainer.records import Clip
-from assay_trainer.rollout.batch_invariance import sample_batch_invariantly
-from assay_trainer.rollout.engine_config import EngineConfig
+from assay_trainer.rollout.engine_actor import PoolConfig
+from assay_trainer.rollout.engine_owner import EngineOwner
 from assay_trainer.rollout.loaded_weights import LoadedWeights, mismatch
-from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
+from assay_trainer.rollout.sampler import Sample, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
-
-_MAX_REPLACEMENTS = 3
-"""Engines replaced in one call before the stage fails."""
 
 CLIPS_PER_ENGINE = 64
 """Requests that an engine has at once, so that memory for frames and patches, 25 MB a clip at the
@@ -50,106 +42,38 @@ class ClipRequest:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class PoolConfig:
-    """What the engines of a pool have in common."""
+@dataclass(slots=True)
+class _Pending:
+    """What the engine at one place has still to answer."""
 
-    engine: EngineConfig
-    model: str
-    """URL of the model; each engine fetches its own copy."""
-    dataset: str
-    """URL of the dataset."""
-    num_engines: int
-    threads_per_engine: int
-    num_gpus_per_engine: float
-    resource: str | None = None
-    """Ray's own resource of the nodes that engines belong on; None: any node."""
-    start_timeout_seconds: float = 900.0
-    call_timeout_seconds: float = 1800.0
-    process: ProcessName | None = None
-    """Name of the engines' processes in logs and metrics; None: neither is set up."""
-
-
-class _Engine:
-    """The actor: a vLLM engine and the dataset that its requests refer to."""
-
-    def __init__(
-        self,
-        config: PoolConfig,
-        weights: Mapping[str, Tensor] | None = None,
-        policy_version: int = 0,
-    ) -> None:
-        if config.process is not None:
-            set_up_process(config.process)
-        import torch
-
-        if config.engine.batch_invariant:
-            sample_batch_invariantly()
-
-        from assay_trainer.rollout.vllm_engine import VllmSampler
-
-        started = time.perf_counter()
-        torch.set_num_threads(config.threads_per_engine)
-        self._dataset = ClipDataset.open(open_store(config.dataset))
-        self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
-        self._sampler = VllmSampler(model_folder(config.model), config.engine)
-        _LOG.info("is ready after %.1f s", time.perf_counter() - started)
-        if weights is not None:
-            self.load(weights, policy_version)
-
-    def ready(self) -> int:
-        return os.getpid()
-
-    def sample(
-        self, requests: Sequence[ClipRequest], plan: SamplingPlan
-    ) -> list[tuple[Sample, ...]]:
-        clips = [
-            SampleRequest(
-                request.text,
-                Clip(self._dataset.frames(request.row_id), self._fps[request.row_id]),
-                request.seed,
-            )
-            for request in requests
-        ]
-        return self._sampler.sample(clips, plan)
-
-    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> LoadedWeights:
-        self._sampler.load(weights, policy_version)
-        return self._sampler.loaded()
-
-    def loaded(self) -> LoadedWeights:
-        return self._sampler.loaded()
+    call: _Call
+    """What it is asked."""
+    before: list[_Call]
+    """What a new engine is asked first: whether it is ready, and to load the weights."""
+    due: float
+    """When the answer that is awaited now must be there, by the monotonic clock."""
+    num_replaced: int = 0
 
 
 class RolloutPool:
     """Engines that sample side by side under the same weights."""
 
-    def __init__(self, config: PoolConfig) -> None:
-        """Start the engines; `wait_ready` waits for them."""
+    def __init__(self, config: PoolConfig, owner: EngineOwner) -> None:
+        """Use the engines that the owner has now; `wait_ready` waits for them."""
         self._config = config
-        self._actor = ray.remote(
-            num_cpus=1,
-            num_gpus=config.num_gpus_per_engine,
-            resources={config.resource: 1} if config.resource else None,
-        )(_Engine)
+        self._owner = owner
+        self._engines = owner.engines()
         self._weights: tuple[Any, ...] = ()
         self._loaded: LoadedWeights | None = None
-        self._engines = [self._start() for _ in range(config.num_engines)]
 
     def wait_ready(self) -> None:
-        """Wait until every engine has loaded its model.
+        """Wait until every engine has loaded its model; one that died before is replaced.
 
         Raises:
-            EngineError: one did not.
+            InvalidInput: model or dataset are not what an engine needs.
+            EngineError: one failed more often than it may be replaced.
         """
-        references = [engine.ready.remote() for engine in self._engines]
-        try:
-            ray.get(references, timeout=self._config.start_timeout_seconds)
-        except (RayActorError, RayTaskError, GetTimeoutError) as error:
-            raise EngineError(
-                f"a rollout engine did not load the model: {error}; look at its log, and at the "
-                "memory that is free"
-            ) from error
+        self._ask([_ready] * len(self._engines), self._config.start_timeout_seconds)
 
     def sample(
         self, requests: Sequence[ClipRequest], plan: SamplingPlan
@@ -188,9 +112,7 @@ class RolloutPool:
             EngineError: an engine failed more often than it may be replaced.
         """
         self._weights, self._loaded = (ray.put(dict(weights)), policy_version), None
-        found: list[LoadedWeights] = self._ask(
-            [lambda engine: engine.load.remote(*self._weights)] * len(self._engines)
-        )
+        found: list[LoadedWeights] = self._ask([self._load] * len(self._engines))
         self._loaded = found[0]
         return found
 
@@ -205,55 +127,98 @@ class RolloutPool:
 
     def close(self) -> None:
         """End the engines."""
-        for engine in self._engines:
-            ray.kill(engine)
+        self._owner.close()
 
-    def _start(self) -> Any:
-        return self._actor.remote(self._config, *self._weights)
+    def _load(self, engine: Any) -> Any:
+        return engine.load.remote(*self._weights)
 
-    def _ask(self, calls: Sequence[_Call]) -> list[Any]:
-        """Make the calls side by side, each on the engine at its place; return the answers."""
-        pending = [call(engine) for call, engine in zip(calls, self._engines, strict=False)]
-        return [
-            self._finish(index, call, reference)
-            for index, (call, reference) in enumerate(zip(calls, pending, strict=True))
-        ]
+    def _ask(self, calls: Sequence[_Call], seconds: float | None = None) -> list[Any]:
+        """Make the calls side by side, each on the engine at its place; return the answers.
 
-    def _finish(self, index: int, call: _Call, reference: Any) -> Any:
-        for replaced in range(_MAX_REPLACEMENTS + 1):
+        Args:
+            calls: at most one for each engine.
+            seconds: how long an engine that lives may take; None: as long as for any call.
+        """
+        limit = self._config.call_timeout_seconds if seconds is None else seconds
+        pending = [_Pending(call, [], time.monotonic() + limit) for call in calls]
+        answers: list[Any] = [None] * len(calls)
+        awaited = {call(self._engines[index]): index for index, call in enumerate(calls)}
+        while awaited:
+            reference = _first(awaited, pending)
+            index = awaited.pop(reference)
             try:
-                answer = ray.get(reference, timeout=self._config.call_timeout_seconds)
-                if replaced and self._loaded is not None:
-                    found = self._engines[index].loaded.remote()
-                    self._compare(index, ray.get(found, timeout=self._config.call_timeout_seconds))
-                return answer
-            except (RayActorError, GetTimeoutError) as error:
-                if replaced == _MAX_REPLACEMENTS:
-                    raise EngineLostError(
-                        f"rollout engine {index} failed {replaced + 1} times in one call: {error}; "
-                        "the last checkpoint is kept: the same command goes on from it"
-                    ) from error
-                ROLLOUT_REPLACEMENTS.inc()
-                _LOG.warning("rollout engine %d is replaced: %s", index, _first_line(error))
-                ray.kill(self._engines[index])
-                self._engines[index] = self._start()
-                reference = call(self._engines[index])
-            except RayTaskError as error:
-                raise EngineError(f"rollout engine {index} failed: {error}") from error
-        raise AssertionError("the last try returns or raises")
+                answer = ray.get(reference, timeout=0)
+            except RayError as error:
+                self._replace(index, pending[index], error)
+            else:
+                if not pending[index].before:
+                    answers[index] = answer
+                    continue
+                if pending[index].before.pop(0) == self._load:
+                    self._compare(index, answer)
+                pending[index].due = time.monotonic() + self._config.call_timeout_seconds
+            call = next(iter(pending[index].before), pending[index].call)
+            awaited[call(self._engines[index])] = index
+        return answers
+
+    def _replace(self, index: int, pending: _Pending, error: RayError) -> None:
+        """Put a new engine in the place of one that failed.
+
+        Raises:
+            InvalidInput: model or dataset are not what an engine needs.
+            EngineError: it failed too often.
+        """
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        if isinstance(cause, InvalidInput | AssayError):
+            raise cause
+        if pending.num_replaced == ENGINE_REPLACEMENTS:
+            # What an engine raised comes again; of one that is gone or silent nobody knows.
+            kind = EngineError if isinstance(error, RayTaskError) else EngineLostError
+            raise kind(
+                f"rollout engine {index} failed {pending.num_replaced + 1} times in one call: "
+                f"{error}; look at its log, and at the memory that is free; the last checkpoint is "
+                "kept: the same command resumes from it"
+            ) from error
+        pending.num_replaced += 1
+        ROLLOUT_REPLACEMENTS.inc()
+        _LOG.warning("rollout engine %d is replaced: %s", index, _reason(error))
+        self._engines[index] = self._owner.replace(index)
+        pending.before = [_ready, self._load] if self._weights else [_ready]
+        pending.due = time.monotonic() + self._config.start_timeout_seconds
+
 
     def _compare(self, index: int, found: LoadedWeights) -> None:
-        assert self._loaded is not None
-        if differs := mismatch(self._loaded, found):
+        """See that a new engine has what those have that were there before.
+
+        Raises:
+            EngineError: it has something else.
+        """
+        if self._loaded is not None and (differs := mismatch(self._loaded, found)):
             raise EngineError(
                 f"rollout engine {index} was replaced and does not run policy version "
-                f"{self._weights[1]}: {differs}. What it sampled is not used and the last "
+                f"{self._weights[1]}: {differs}. Nothing was sampled with it and the last "
                 "checkpoint is kept"
             )
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _first(awaited: Mapping[Any, int], pending: Sequence[_Pending]) -> Any:
+    """Return the reference whose answer is there first, or was due first."""
+    overdue = min(awaited, key=lambda reference: pending[awaited[reference]].due)
+    seconds = max(0.0, pending[awaited[overdue]].due - time.monotonic())
+    answered, _ = ray.wait(list(awaited), timeout=seconds)
+    return answered[0] if answered else overdue
+
+
+def _reason(error: RayError) -> str:
+    """Return one line: what a trace of the engine's process ends with."""
+    if isinstance(error, GetTimeoutError):
+        return "it did not answer in time"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _ready(engine: Any) -> Any:
+    return engine.ready.remote()
 
 
 def _sampling(requests: Sequence[ClipRequest], plan: SamplingPlan) -> _Call:
