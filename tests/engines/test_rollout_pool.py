@@ -137,62 +137,63 @@ def test_every_engine_answers_the_canary_alike(pool, weights, requests, undistur
     assert one == two
 
 
-def test_a_learner_that_is_started_anew_finds_the_engines_that_live_and_replaces_the_dead(
-    cluster, make_pool, weights, requests, undisturbed
+def test_a_learner_that_is_started_anew_finds_the_engine_that_lives_and_replaces_a_dead_one(
+    make_pool, weights, requests, undisturbed
 ) -> None:
-    """A learner replaces an engine and dies; so do, one after the other, the next one and it."""
-    mine = make_pool(num_engines=2, owner=RemoteEngineOwner)
+    """A learner replaces an engine and dies; the next one finds it; it dies before the third."""
+    mine = make_pool(owner=RemoteEngineOwner)
     open_pool = partial(RolloutPool, mine._config, mine._owner)
 
     class Learner:
-        def samples(self, restarted: bool) -> list:
+        def samples(self) -> list:
             pool = open_pool()
             pool.wait_ready()
             pool.load(weights, 5)
             return pool.sample(requests, PLAN)
 
+    def samples_of_a_learner_that_dies() -> list:
+        learner = ray.remote(num_cpus=1)(Learner).remote()
+        samples = ray.get(learner.samples.remote())
+        ray.kill(learner)
+        return samples
+
     kill(engines()[-1])
-    first = ray.remote(num_cpus=1)(Learner).remote()
-    assert ray.get(first.samples.remote(False)) == undisturbed
+    first = samples_of_a_learner_that_dies()
     replaced = engines()[-1]
-    ray.kill(first)
-
-    second = ray.remote(num_cpus=1)(Learner).remote()
-    assert ray.get(second.samples.remote(True)) == undisturbed
-    assert engines()[-1] == replaced, "it is found, and not replaced once more"
-    ray.kill(second)
-
+    assert samples_of_a_learner_that_dies() == first
+    assert engines()[-1] == replaced, "it lives on, and is not replaced once more"
     kill(replaced)
-    third = ray.remote(num_cpus=1)(Learner).remote()
-    assert ray.get(third.samples.remote(True)) == undisturbed
-    ray.kill(third)
+    assert samples_of_a_learner_that_dies() == first
     mine.close()
 
 
-def test_an_engine_that_hangs_is_replaced(make_pool, weights, requests, undisturbed) -> None:
-    mine = make_pool(call_timeout_seconds=20.0)
-    mine.load(weights, 5)
-    before = mine.sample(requests, PLAN)
+@pytest.fixture
+def impatient(pool, monkeypatch: pytest.MonkeyPatch) -> RolloutPool:
+    """The pool with a deadline of seconds."""
+    monkeypatch.setattr(pool, "_config", replace(pool._config, call_timeout_seconds=10.0))
+    return pool
+
+
+def test_an_engine_that_hangs_is_replaced(impatient, weights, requests, undisturbed) -> None:
     hangs = engines()[-1]
     hangs.suspend()
 
-    mine.load(weights, 5)
+    assert sampled_again(impatient, weights, requests) == undisturbed
 
-    assert mine.sample(requests, PLAN) == before
     assert hangs not in engines()
-    mine.close()
 
 
 def test_an_engine_that_hangs_too_often_ends_the_stage_as_lost(
-    make_pool, requests, monkeypatch: pytest.MonkeyPatch
+    impatient, weights, undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollout_pool, "ENGINE_REPLACEMENTS", 0)
-    mine = make_pool(call_timeout_seconds=3.0)
-    engines()[-1].suspend()
+    hangs = engines()[-1]
+    hangs.suspend()
 
-    with pytest.raises(EngineLostError, match="rollout engine 0 failed 1 times in one call"):
-        mine.sample(requests, PLAN)
-    mine.close()
+    with pytest.raises(EngineLostError, match=r"rollout engine \d failed 1 times in one call"):
+        impatient.load(weights, 5)
+
+    hangs.resume()
 
 
 def test_an_engine_without_its_dataset_says_what_is_missing_and_is_not_tried_again(

@@ -59,6 +59,9 @@ class RolloutEngine:
     def _open(self, config: PoolConfig) -> None:
         if config.process is not None:
             set_up_process(config.process)
+        started = time.perf_counter()
+        self._dataset = ClipDataset.open(open_store(config.dataset))
+        self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
         import torch
 
         if config.engine.batch_invariant:
@@ -68,10 +71,7 @@ class RolloutEngine:
 
         from assay_trainer.rollout.vllm_engine import VllmSampler
 
-        started = time.perf_counter()
         torch.set_num_threads(config.threads_per_engine)
-        self._dataset = ClipDataset.open(open_store(config.dataset))
-        self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
         self._sampler = VllmSampler(model_folder(config.model), config.engine)
         _LOG.info("is ready after %.1f s", time.perf_counter() - started)
 
