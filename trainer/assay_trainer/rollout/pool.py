@@ -186,7 +186,6 @@ class RolloutPool:
         pending.before = [_ready, self._load] if self._weights else [_ready]
         pending.due = time.monotonic() + self._config.start_timeout_seconds
 
-
     def _compare(self, index: int, found: LoadedWeights) -> None:
         """See that a new engine has what those have that were there before.
 
