@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from assay_api import AssayError, InvalidInput
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.deadlines import ENGINE_CALL_SECONDS, ENGINE_START_SECONDS
@@ -49,11 +50,12 @@ class RolloutEngine:
     """The actor. It loads its model when it is made; `ready` tells how that went."""
 
     def __init__(self, config: PoolConfig) -> None:
-        """Load model and dataset; what fails is raised by `ready`, as what it was."""
-        self._failure: Exception | None = None
+        """Load model and dataset."""
+        self._failure: AssayError | InvalidInput | None = None
         try:
             self._open(config)
-        except Exception as error:
+        except (AssayError, InvalidInput) as error:
+            # Of what ends the start of an actor Ray keeps only the text; `ready` raises the error.
             self._failure = error
 
     def _open(self, config: PoolConfig) -> None:

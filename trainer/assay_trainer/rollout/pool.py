@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from torch import Tensor
 
 from assay_api import AssayError, EngineError, EngineLostError, InvalidInput
@@ -173,7 +173,10 @@ class RolloutPool:
             raise cause
         if pending.num_replaced == ENGINE_REPLACEMENTS:
             # What an engine raised comes again; of one that is gone or silent nobody knows.
-            kind = EngineError if isinstance(error, RayTaskError) else EngineLostError
+            raised = isinstance(error, RayTaskError) or (
+                isinstance(error, RayActorError) and error.actor_init_failed
+            )
+            kind = EngineError if raised else EngineLostError
             raise kind(
                 f"rollout engine {index} failed {pending.num_replaced + 1} times in one call: "
                 f"{error}; look at its log, and at the memory that is free; the last checkpoint is "
