@@ -39,7 +39,7 @@ def test_a_lone_learner_and_its_engine_have_a_gpu_each(run: Run, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     notes = sorted(path.read_text() for path in (tmp_path / "notes").iterdir())
     assert [note.split()[0] for note in notes] == ["engine", "learner"]
-    assert {note.split(maxsplit=1)[1] for note in notes} == {"[3] 3", "[5] 5"}
+    assert {note.split(maxsplit=1)[1] for note in notes} == {"3 3", "5 5"}
 
 
 def test_more_processes_than_gpus_are_refused_with_the_numbers(run: Run, tmp_path: Path) -> None:
