@@ -64,7 +64,6 @@ class Learner:
             dist_backend="nccl" if uses_gpu() else "gloo",
             auto_mpi_discovery=False,
             verbose=False,
-            timeout=timedelta(seconds=deadlines.COLLECTIVE_SECONDS),
         )
         # Words between ranks: the leading one may wait for engines and judges before it says more.
         self._control = torch.distributed.new_group(
@@ -87,6 +86,11 @@ class Learner:
             lr_scheduler=schedule,
             config=_config(optimizer, placement),
         )
+        # DeepSpeed reduces in a group that it makes itself, with torch's timeout.
+        for group in (None, self._engine.data_parallel_group):
+            torch.distributed.distributed_c10d._set_pg_timeout(
+                timedelta(seconds=deadlines.COLLECTIVE_SECONDS), group
+            )
 
     @property
     def rank(self) -> int:
