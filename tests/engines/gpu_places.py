@@ -21,7 +21,9 @@ GPUS = 2
 
 def write_down(folder: str, who: str) -> None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-    Path(folder, f"{who}-{os.getpid()}").write_text(f"{who} {' '.join(map(str, ray.get_gpu_ids()))} {visible}")
+    Path(folder, f"{who}-{os.getpid()}").write_text(
+        f"{who} {' '.join(map(str, ray.get_gpu_ids()))} {visible}"
+    )
 
 
 class Engine:
