@@ -410,11 +410,11 @@ def plan(setup: Setup, device: dict[str, Any]) -> dict[str, Any]:
     if not told.stdout:
         sys.exit(f"assay plan ended with exit code {told.returncode}")
     (stage,) = json.loads(told.stdout)["stages"]
-    engines = {engine["name"]: engine for engine in stage["engines"]}
+    rollout = stage["rollout"] or {}
     return {
         "learner_bytes": stage["learner"]["neededBytes"],
-        "sampler_bytes": engines["rollout"]["budgetBytes"] if engines else None,
-        "cache_tokens": engines["rollout"]["cacheTokens"] if engines else None,
+        "sampler_bytes": rollout.get("budgetBytes"),
+        "cache_tokens": rollout.get("cacheTokens"),
     }
 
 
