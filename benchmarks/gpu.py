@@ -249,7 +249,6 @@ def sample(setup: Setup) -> dict[str, Any]:
             max_model_length_tokens=2048 + setup.completion_tokens,
             max_sequences=256,
             lora=stage.spec.lora,
-            memory_fraction=0.85 if setup.on_gpu else 0.1,
         ),
     )
     ready = time.perf_counter()
