@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, Qwen2_5_VLProcessor
 
 from assay_api import ThinkingMode
-from assay_api.stage import Lora, Prompt
+from assay_api.prompt import BUSTERX_PROMPT
+from assay_api.stage import Lora
 from assay_trainer.chat import detection_prompt
 from assay_trainer.models.inputs import PromptEncoder
 from assay_trainer.models.policy import load_policy
@@ -63,7 +64,7 @@ def test_a_prompt_about_sixteen_frames_has_as_many_tokens_as_planned(
     processor: Qwen2_5_VLProcessor,
 ) -> None:
     frames = np.zeros((16, 364, 364, 3), dtype=np.uint8)
-    text, _ = detection_prompt(Prompt(), ThinkingMode.THINK)
+    text, _ = detection_prompt(BUSTERX_PROMPT, ThinkingMode.THINK)
 
     encoded = PromptEncoder(processor).encode(text, Clip(frames, 4.0))
 
