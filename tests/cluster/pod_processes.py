@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster_api import Object
@@ -68,3 +70,16 @@ def kill(pids: list[int]) -> None:
     assert pids, "there is nothing to kill"
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def held(pids: list[int]) -> Iterator[None]:
+    """Stop processes, and let them go on at the end of the block."""
+    assert pids, "there is nothing to hold"
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -19,6 +19,7 @@ from cluster_user import User
 from installed_assay import NAMESPACE as SYSTEM_NAMESPACE
 from installed_assay import VALUES, install_assay, wait_for_assay
 from node_images import PROJECT
+from pod_processes import held, processes_of
 
 from assay_data.store import Store, open_store
 
@@ -28,7 +29,6 @@ STAGES = ("base", "foundation", "judge-training", "fusion", "advanced")
 SHORT = {
     "videos": {"source": {"synthetic": {"numVideos": 96, "widthPixels": 56}}},
     "base": {"sft": {"steps": 80}, "checkpoint": {"every": 40}},
-    # Long enough to be looked at while it runs.
     "foundation": {
         "rl": {"steps": 8, "promptsPerStep": 8, "validation": {"every": 8, "maxClips": 8}},
         "checkpoint": {"every": 1},
@@ -120,21 +120,24 @@ def _look_at_the_middle(run: Run, folder: Path) -> None:
     user = run.user
     user.wait_for_checkpoint("foundation", 1, seconds=_STAGE_SECONDS)
     before = {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")}
-    run.middle = {
-        "table": user.kubectl("get", "tstage", "foundation"),
-        "metrics": {p["metadata"]["name"]: _metrics(user, p) for p in user.pods() if _runs(p)},
-        "explained": user.explain("tstage/foundation"),
-        "report": user.report(folder / "middle.html"),
-        "operator_metrics": _metrics(user, _operator(user)),
-        "log": user.kubectl("logs", user.pods_of("foundation", "submitter")[0]["metadata"]["name"]),
-    }
-    upgraded = {**VALUES, "operator": {"podLabels": {"upgraded": "yes"}}}
-    install_assay(user.cluster, tag_of(_operator(user)), **upgraded)
-    wait_for_assay(user.cluster)
-    run.middle["learners"] = (
-        before,
-        {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")},
-    )
+    metrics = {p["metadata"]["name"]: _metrics(user, p) for p in user.pods() if _runs(p)}
+    engine = processes_of(user.running_pod("foundation", "rollout"), "ray::RolloutEngine")
+    # The rest takes longer than the short form of the stage: its learner waits for its engine.
+    with held(engine):
+        submitter = user.pods_of("foundation", "submitter")[0]
+        run.middle = {
+            "table": user.kubectl("get", "tstage", "foundation"),
+            "metrics": metrics,
+            "explained": user.explain("tstage/foundation"),
+            "report": user.report(folder / "middle.html"),
+            "operator_metrics": _metrics(user, _operator(user)),
+            "log": user.kubectl("logs", submitter["metadata"]["name"]),
+        }
+        upgraded = {**VALUES, "operator": {"podLabels": {"upgraded": "yes"}}}
+        install_assay(user.cluster, tag_of(_operator(user)), **upgraded)
+        wait_for_assay(user.cluster)
+        after = {pod["metadata"]["uid"] for pod in user.pods_of("foundation", "learner")}
+    run.middle["learners"] = (before, after)
 
 
 def tag_of(pod: Object) -> str:
