@@ -116,7 +116,9 @@ def played_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SimpleN
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(found))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(found))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: found[number])
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    # Set first, so that what the code under test sets is taken back afterwards.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("ASSAY_GPUS", "2")
     return found
 
