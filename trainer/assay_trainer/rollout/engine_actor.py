@@ -11,6 +11,7 @@ from assay_api import AssayError, InvalidInput
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.deadlines import ENGINE_CALL_SECONDS, ENGINE_START_SECONDS
+from assay_trainer.device import require_device
 from assay_trainer.models.published import model_folder
 from assay_trainer.process import ProcessName, set_up_process
 from assay_trainer.rollout.engine_config import EngineConfig
@@ -61,6 +62,8 @@ class RolloutEngine:
     def _open(self, config: PoolConfig) -> None:
         if config.process is not None:
             set_up_process(config.process)
+        # Before anything is fetched.
+        require_device(config.engine.precision)
         started = time.perf_counter()
         self._dataset = ClipDataset.open(open_store(config.dataset))
         self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
