@@ -21,6 +21,8 @@ from assay_trainer.rollout import vllm_engine
 
 def tensor_bytes() -> int:
     """Return the bytes of all tensors of this process; what shares memory counts once."""
+    # vLLM hides what it has made from the collector.
+    gc.unfreeze()
     gc.collect()
     found = [thing for thing in gc.get_objects() if isinstance(thing, torch.Tensor)]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in found}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from assay_api import Dataset, ThinkingMode
-from assay_api.prompt import Prompt
+from assay_api.prompt import BUSTERX_PROMPT
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_trainer.chat import detection_prompt
@@ -68,7 +68,7 @@ def test_one_engine_answers_rows_of_all_lengths_in_both_modes(
     assert len(told["lengths"]) == 2, "one in each evaluation"
     # 4 frames are 2 grids; 224 x 168 pixels are 8 x 6 tokens.
     sizes = [(4, 56, 56), (4, 224, 168)]
-    prompt = longest_prompt_tokens(scratch_model / "tokenizer.json", Prompt(), sizes)
+    prompt = longest_prompt_tokens(scratch_model / "tokenizer.json", BUSTERX_PROMPT, sizes)
     assert set(told["lengths"]) == {prompt + MAX_COMPLETION_TOKENS}
 
 
@@ -79,10 +79,11 @@ def test_the_longest_prompt_is_that_of_the_longest_mode_about_the_largest_clip(
 
     tokenizer = Tokenizer.from_file(str(scratch_model / "tokenizer.json"))
     words = [
-        len(tokenizer.encode(detection_prompt(Prompt(), mode)[0]).ids) for mode in ThinkingMode
+        len(tokenizer.encode(detection_prompt(BUSTERX_PROMPT, mode)[0]).ids)
+        for mode in ThinkingMode
     ]
     found = longest_prompt_tokens(
-        scratch_model / "tokenizer.json", Prompt(), [(4, 56, 56), (4, 224, 168), (16, 56, 28)]
+        scratch_model / "tokenizer.json", BUSTERX_PROMPT, [(4, 56, 56), (4, 224, 168), (16, 56, 28)]
     )
     assert found == 96 + max(words)
 
