@@ -112,7 +112,7 @@ check: lint ## The above, and layout, constraints, manifests, documents: under t
 
 # Half of the time a test waits. The order is that of tests/conftest.py: what takes longest comes first.
 WORKERS ?= 2
-SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 programs: setup ## Build what tests run against and no package brings (Go): once, into a cache.
 	@.venv/bin/python tests/servers/go_programs.py

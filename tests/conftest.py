@@ -2,6 +2,7 @@ import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from control_plane import ControlPlane
@@ -10,6 +11,7 @@ from fake_kubelet import FakeKubelet
 from go_programs import KUBECTL, built
 from third_party import ThirdParty
 from time_report import TimeReport
+from xdist.scheduler import LoadScopeScheduling
 
 from assay_api.log_lines import LOGGERS, JsonLines, TextLines
 
@@ -85,26 +87,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(TimeReport(), "time-report")
 
 
-@pytest.hookimpl(tryfirst=True)
+class FolderScheduling(LoadScopeScheduling):
+    """Gives each folder of `TOGETHER`, and each other file, to one worker as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        folder = Path(path).parts[1]
+        return folder if folder in TOGETHER else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    """Deal the tests to workers."""
+    return FolderScheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests of a release out, unless `-m` speaks of them; deal the others to workers."""
+    """Leave tests of a release out, unless `-m` speaks of them; what takes longest comes first."""
     if "release" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("release")]
         items[:] = [item for item in items if item not in left_out]
         if left_out:
             config.hook.pytest_deselected(items=left_out)
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    items.sort(key=lambda item: _place(_folder(item)))
-    for item in items:
-        # A folder that shares an engine or a cluster stays on one worker, any other file too.
-        name = _folder(item) if _folder(item) in TOGETHER else item.path.name
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
-def _folder(item: pytest.Item) -> str:
-    """Return the folder of `tests/` that a test is in."""
-    return item.path.relative_to(HERE).parts[0]
+    items.sort(key=lambda item: _place(item.path.relative_to(HERE).parts[0]))
 
 
 def _place(folder: str) -> int:
