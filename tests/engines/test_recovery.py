@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray_processes import ray_processes
 
 PATIENT = Path(__file__).with_name("patient_rank.py")
 DEADLINE_SECONDS = 600
@@ -35,23 +36,12 @@ def test_ranks_wait_for_what_the_leader_says_longer_than_for_each_others_gradien
 
 def engines(stage: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the processes of the stage's rollout engines, oldest first."""
-    return processes(stage, "ray::RolloutEngine")
+    return ray_processes(psutil.Process(stage.pid), "ray::RolloutEngine")
 
 
 def learners(stage: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the processes of the stage's learners, oldest first."""
-    return processes(stage, "RayTrainWorker")
-
-
-def processes(stage: subprocess.Popen[str], title: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(stage.pid).children(recursive=True):
-        try:
-            if title in " ".join(process.cmdline()[:1]):
-                found.append((process.create_time(), process.pid, process))
-        except psutil.NoSuchProcess:
-            continue
-    return [process for *_, process in sorted(found)]
+    return ray_processes(psutil.Process(stage.pid), "RayTrainWorker")
 
 
 def model_digest(output: Path) -> str:

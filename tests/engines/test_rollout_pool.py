@@ -8,6 +8,7 @@ import psutil
 import pytest
 import ray
 import torch
+from ray_processes import ray_processes
 
 from assay_api import EngineLostError, StoreError
 from assay_trainer.rollout import pool as rollout_pool
@@ -52,12 +53,7 @@ def undisturbed(pool, weights, requests):
 
 def engines() -> list[psutil.Process]:
     """Return the processes that run this test's rollout engines, oldest first."""
-    found = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RolloutEngine")
-    ]
-    return sorted(found, key=psutil.Process.create_time)
+    return ray_processes(psutil.Process(), "ray::RolloutEngine")
 
 
 def kill(engine: psutil.Process) -> None:
