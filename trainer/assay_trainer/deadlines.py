@@ -27,6 +27,8 @@ COLLECTIVE_SECONDS = 900.0
 CONTROL_SECONDS = 86_400.0
 """Until a rank is told by the leading one, which may be waiting for engines and judges."""
 
+RAY_STARTS = 3
+"""Times that Ray is started on one machine: it gives itself 30 seconds each time."""
 NODES_SECONDS = 300.0
 """Until the nodes of a Ray cluster that is joined have brought the GPUs that are needed."""
 LEARNERS_START_SECONDS = 600

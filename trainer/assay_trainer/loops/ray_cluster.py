@@ -5,6 +5,7 @@ cluster that is started here has the GPUs that this process sees, so `CUDA_VISIB
 all of them.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -16,8 +17,13 @@ import ray
 from assay_api import EngineLostError, InvalidInput
 from assay_api.log_lines import FORMAT_VARIABLE
 from assay_api.running import Placement
-from assay_trainer.deadlines import LEARNERS_START_SECONDS, NODES_SECONDS
+from assay_trainer.deadlines import LEARNERS_START_SECONDS, NODES_SECONDS, RAY_STARTS
 from assay_trainer.quiet import NO_BARS_ENV, QUIET_ENV
+
+_LOG = logging.getLogger(__name__)
+
+_TOO_SLOW = "timed out during startup"
+"""Words of Ray's error when its node has not registered in time."""
 
 
 def is_remote() -> bool:
@@ -69,10 +75,14 @@ def check_gpus(placement: Placement, *, learners: int) -> None:
 
 @contextmanager
 def ray_cluster(num_workers: int) -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names, or start one in processes of this machine."""
+    """Join the cluster that RAY_ADDRESS names, or start one in processes of this machine.
+
+    Raises:
+        EngineLostError: Ray's processes did not start in time, several times.
+    """
     address = os.environ.get("RAY_ADDRESS")
     local = {} if address else _own_resources(num_workers)
-    ray.init(
+    _start(
         address=address or "local",
         logging_level="ERROR",
         # Ray Train's own helpers warn every second that there is no dashboard. With a configuration
@@ -85,6 +95,24 @@ def ray_cluster(num_workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(**options: Any) -> None:
+    """Call `ray.init`, again where a busy machine did not start Ray within Ray's own 30 seconds."""
+    for tries_left in reversed(range(RAY_STARTS)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray has no class of its own for this.
+            if _TOO_SLOW not in str(error):
+                raise
+            ray.shutdown()
+            if not tries_left:
+                raise EngineLostError(
+                    f"Ray did not start on this machine, {RAY_STARTS} times: {error} Look at the "
+                    "machine's load and free memory; the checkpoints are kept"
+                ) from error
+            _LOG.warning("Ray did not start in time, retrying: %s", error)
 
 
 def _own_resources(num_workers: int) -> dict[str, Any]:
