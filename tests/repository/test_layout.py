@@ -26,6 +26,8 @@ BROAD_HANDLERS = {
     "data/assay_data/video/isolation.py",
     # The operator's loop: what goes wrong about one resource must not stop the others.
     "operator/assay_operator/cluster/loop.py",
+    # Ray's start: what is raised when it takes too long has no class of its own.
+    "trainer/assay_trainer/loops/ray_cluster.py",
     # Trackers' libraries: whatever they do, training goes on, and the log says what it was.
     "trainer/assay_trainer/tracking/sender.py",
 }
