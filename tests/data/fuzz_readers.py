@@ -5,6 +5,7 @@ reader raise anything but our own errors are written to a file and end it. `make
 few seconds. (Video files are read in processes of their own: see tests/data/videos/.)
 """
 
+import resource
 import sys
 import tempfile
 from contextlib import suppress
@@ -65,5 +66,7 @@ def unpack(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    atheris.Setup([*sys.argv, f"-artifact_prefix={FOLDER}/", "-rss_limit_mb=2048"], look)
+    # The peak that libFuzzer reads begins with that of the process that started this one.
+    limit = 2048 + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    atheris.Setup([*sys.argv, f"-artifact_prefix={FOLDER}/", f"-rss_limit_mb={limit}"], look)
     atheris.Fuzz()
