@@ -1,7 +1,7 @@
 """vLLM's batch-invariant mode is asked for where it acts, and refused elsewhere."""
 
 import os
-from typing import Any
+from pathlib import Path
 
 import pytest
 import ray
@@ -9,8 +9,8 @@ import torch
 
 from assay_api import InvalidInput, ResolvedStageJob
 from assay_trainer.loops import engines
-from assay_trainer.rollout import pool
 from assay_trainer.rollout.batch_invariance import sample_batch_invariantly
+from assay_trainer.rollout.engine_actor import PoolConfig, RolloutEngine
 from assay_trainer.rollout.engine_config import EngineConfig
 
 
@@ -56,20 +56,20 @@ def test_an_engine_asks_for_it_only_where_the_stage_does(play_gpu, monkeypatch) 
     """An engine that goes on from there would load vLLM, and the model."""
     play_gpu((7, 0))
     config = EngineConfig("BFloat16", 256, 8, batch_invariant=True)
-    written = pool.PoolConfig(config, "no-model", "no-dataset", 1, 1, 1.0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    engine = RolloutEngine(PoolConfig(config, "no-model", "no-dataset", 1, 1, 1))
 
     with pytest.raises(InvalidInput, match="no batch-invariant kernels"):
-        pool._Engine(written)
+        engine.ready()
 
 
 @pytest.mark.parametrize(("num_gpus", "refused"), [(0, True), (8, False)])
 def test_a_stage_is_refused_before_any_engine_starts(
     monkeypatch, num_gpus: int, refused: bool
 ) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(engines, "model_description", lambda uri: None)
-    monkeypatch.setattr(engines, "_longest_prompt", lambda folder, job: 100)
-    monkeypatch.setattr(engines, "RolloutPool", seen.append)
+    monkeypatch.setattr(engines, "model_description", lambda uri: Path("model"))
+    monkeypatch.setattr(engines, "clip_shapes", lambda store: [])
+    monkeypatch.setattr(engines, "longest_prompt_tokens", lambda *of: 100)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": num_gpus})
     rl = {"steps": 1, "batchInvariant": True}
     spec = {"model": {"uri": "m"}, "dataset": "d", "rl": rl, "rewards": [{"type": "Format"}]}
@@ -85,8 +85,7 @@ def test_a_stage_is_refused_before_any_engine_starts(
 
     if refused:
         with pytest.raises(InvalidInput, match="no GPU was found for the rollout engines"):
-            engines.start_pool(job, max_completion_tokens=8, lora=None)
-        assert not seen
+            engines.pool_config(job, max_completion_tokens=8, lora=None)
     else:
-        engines.start_pool(job, max_completion_tokens=8, lora=None)
-        assert seen[0].engine.batch_invariant
+        config = engines.pool_config(job, max_completion_tokens=8, lora=None)
+        assert config.engine.batch_invariant

@@ -64,15 +64,14 @@ class RolloutEngine:
             set_up_process(config.process)
         # Before anything is fetched.
         require_device(config.engine.precision)
-        started = time.perf_counter()
-        self._dataset = ClipDataset.open(open_store(config.dataset))
-        self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
-        import torch
-
         if config.engine.batch_invariant:
             from assay_trainer.rollout.batch_invariance import sample_batch_invariantly
 
             sample_batch_invariantly()
+        started = time.perf_counter()
+        self._dataset = ClipDataset.open(open_store(config.dataset))
+        self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
+        import torch
 
         from assay_trainer.rollout.vllm_engine import VllmSampler
 
