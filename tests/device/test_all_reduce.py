@@ -2,11 +2,11 @@
 
 import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import pytest
 import torch
 
 from assay_api import EngineLostError
@@ -33,20 +33,30 @@ def join_and_stay_away(file: Path, ended: Event) -> None:
     ended.wait(120)
 
 
+def meet(file: Path) -> tuple[str, float]:
+    """Be the learner that comes; return what it is told, and after how many seconds."""
+    join(0, file)
+    began = time.monotonic()
+    try:
+        check_all_reduce(timeout_seconds=2)
+    except EngineLostError as error:
+        return str(error), time.monotonic() - began
+    return "", time.monotonic() - began
+
+
 def test_a_learner_that_does_not_come_is_told_long_before_the_collectives_own_limit(
     tmp_path: Path,
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    context, file = multiprocessing.get_context("spawn"), tmp_path / "rendezvous"
     ended = context.Event()
-    other = context.Process(target=join_and_stay_away, args=(tmp_path / "rendezvous", ended))
+    other = context.Process(target=join_and_stay_away, args=(file, ended))
     other.start()
     try:
-        join(0, tmp_path / "rendezvous")
-        began = time.monotonic()
-        with pytest.raises(EngineLostError, match="learner 0 of 2: the all-reduce by gloo"):
-            check_all_reduce(timeout_seconds=2)
-        assert time.monotonic() - began < 30
+        # A process of its own: this one may be in a group already, by a test before.
+        with ProcessPoolExecutor(1, context) as pool:
+            told, seconds = pool.submit(meet, file).result(timeout=120)
     finally:
         ended.set()
         other.join(60)
-        torch.distributed.destroy_process_group()
+    assert told.startswith("learner 0 of 2: the all-reduce by gloo")
+    assert seconds < 30
