@@ -291,18 +291,18 @@ def resume(setup: Setup) -> dict[str, Any]:
     parts = build(setup)
     parts.checkpoints().resume()
     _, _, text = question(setup)
-    differences: list[float] = []
+    learner: list[float] = []
+    sampler: list[float] = []
     for group in json.loads(setup.rollouts.read_text()):
         prompt = parts.encode(text, group["row"])
         for rollout in group["rollouts"]:
             (batch,) = parts.micro_batches([Completion(prompt, tuple(rollout["token_ids"]))])
-            scored = parts.learner.score(batch).logprobs[0].tolist()
-            pairs = zip(scored, rollout["sampler_logprobs"], strict=True)
-            differences += [learner - sampler for learner, sampler in pairs]
+            learner += parts.learner.score(batch).logprobs[0].tolist()
+            sampler += rollout["sampler_logprobs"]
     step(parts, seed=2)
     uninterrupted, again = load_file(setup.trained), parts.policy.exported_weights()
     return {
-        "mismatch": mismatch(differences),
+        "mismatch": mismatch(learner, sampler),
         "prompt_tokens": len(prompt.token_ids),
         "max_difference": max(
             float((again[name].float() - tensor.float()).abs().max())
@@ -366,25 +366,30 @@ def step(parts: Any, *, seed: int) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "grad_norm": metrics["grad_norm"]}
 
 
-def mismatch(differences: list[float]) -> dict[str, Any]:
-    """Return statistics of learner less sampler, in nats, over all sampled tokens.
+def mismatch(learner: list[float], sampler: list[float]) -> dict[str, Any]:
+    """Return how far learner and sampler are apart on all sampled tokens, in nats.
 
     Example:
-        >>> found = mismatch([0.0, 0.2, -0.2, 0.0])
-        >>> found["mean_abs"], found["max"], found["histogram"]["0.1 to 0.25"]
-        (0.1, 0.2, 2)
+        >>> found = mismatch([-1.0, -1.0, -1.0, -1.0], [-1.0, -1.25, -0.75, -1.0])
+        >>> found["mean_abs"], found["max"], found["histogram"]["0.25 to 0.5"]
+        (0.125, 0.25, 2)
     """
-    sizes = [abs(one) for one in differences]
+    import torch
+
+    from assay_trainer.loops.agreement import disagreement
+
+    ours, theirs = torch.tensor([learner]), torch.tensor([sampler])
+    found = disagreement(ours, theirs, torch.ones_like(ours, dtype=torch.bool), far_nats=math.inf)
+    sizes = (ours - theirs).abs()[0].tolist()
     bars = {}
     for low, high in zip((0.0, *EDGES_NATS), (*EDGES_NATS, math.inf), strict=True):
         bars[f"{low:g} to {high:g}"] = sum(low <= size < high for size in sizes)
     return {
         "tokens": len(sizes),
-        "mean_abs": fmean(sizes),
+        "mean_abs": found.total_nats / len(sizes),
         "rms": math.sqrt(fmean(size**2 for size in sizes)),
-        "max": max(sizes),
-        # Of the sampler from the learner, by the estimator that is never negative (k3).
-        "kl": fmean(math.expm1(one) - one for one in differences),
+        "max": found.largest_nats,
+        "kl": found.kl_nats / len(sizes),
         "histogram": bars,
     }
 

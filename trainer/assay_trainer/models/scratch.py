@@ -33,11 +33,11 @@ SPECIAL_TOKENS = (
 )
 FORMAT_TOKENS = ("<think>", "</think>", "<answer>", "</answer>")
 
-# How Qwen2's tokenizer splits text into words before merging bytes.
-_WORDS = (
+QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+"""How Qwen2's tokenizer splits text into words before it merges bytes."""
 _MIN_PIXELS, _MAX_PIXELS = 28 * 28, 16_384 * 28 * 28
 
 
@@ -65,7 +65,7 @@ def _train_tokenizer(corpus: Iterable[str], vocabulary_size: int) -> PreTrainedT
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.Split(Regex(QWEN_WORDS), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
