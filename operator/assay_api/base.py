@@ -24,13 +24,18 @@ HUB_URI = (
 """Such a URI: owner and name, and possibly a revision (branch, tag or commit)."""
 
 
-def _check_hub_uri(uri: str) -> str:
-    if uri.startswith(HUB) and not re.fullmatch(HUB_URI, uri):
+def check_hub_uri(uri: str) -> str:
+    """Return the URI of a model of the Hub; raise ValueError if it is none."""
+    if not re.fullmatch(HUB_URI, uri):
         raise ValueError(f"{uri!r} must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
     return uri
 
 
-ModelUri = Annotated[Uri, AfterValidator(_check_hub_uri)]
+def _check_model_uri(uri: str) -> str:
+    return check_hub_uri(uri) if uri.startswith(HUB) else uri
+
+
+ModelUri = Annotated[Uri, AfterValidator(_check_model_uri)]
 """A path or URL of a model, or its name on the Hub."""
 
 Commit = Annotated[str | None, Field(max_length=64)]

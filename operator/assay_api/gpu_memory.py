@@ -26,16 +26,6 @@ CPU_CACHE_SEQUENCES = 8
 """Longest sequences that the KV cache on a CPU has room for, at least."""
 
 
-def engine_share(num_engines: int = 1) -> float:
-    """Return the share of a GPU of each of several equal engines that use it together.
-
-    Example:
-        >>> engine_share(), engine_share(2)
-        (0.9, 0.45)
-    """
-    return ENGINE_SHARE / num_engines
-
-
 def batched_tokens(longest_tokens: int) -> int:
     """Return the tokens of an engine's largest forward pass (`max_num_batched_tokens`)."""
     return max(LEAST_BATCHED_TOKENS, longest_tokens)

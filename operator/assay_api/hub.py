@@ -11,7 +11,7 @@ from typing import Self
 
 from pydantic import Field
 
-from assay_api.base import HUB, HUB_URI, Model
+from assay_api.base import HUB, Model, check_hub_uri
 
 MAIN = "main"
 """The revision that is meant where none is named."""
@@ -39,9 +39,7 @@ class HubModel:
             >>> HubModel.parse("hf://a/b@refs/pr/1").revision
             'refs/pr/1'
         """
-        if not re.fullmatch(HUB_URI, uri):
-            raise ValueError(f"{uri!r} must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-        repository, _, revision = uri.removeprefix(HUB).partition("@")
+        repository, _, revision = check_hub_uri(uri).removeprefix(HUB).partition("@")
         return cls(repository, revision or MAIN)
 
     @property

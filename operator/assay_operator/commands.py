@@ -2,6 +2,7 @@
 
 import json
 
+from assay_api.gpu_memory import ENGINE_SHARE
 from assay_operator.observed import ServeOrders
 
 ASSAY = ("-m", "assay_trainer.cli.main")
@@ -12,6 +13,8 @@ SERVER_ENV = {"VLLM_NO_USAGE_STATS": "1"}
 """Variables of vLLM's server."""
 
 _LEAST_IMAGES_PER_REQUEST = 16
+_CPU_SHARE = 0.1
+"""On CPUs only a check: so much of the machine's memory has to be free."""
 
 
 def train_arguments(orders: str, *, collect_only: bool = False) -> tuple[str, ...]:
@@ -34,8 +37,7 @@ def serve_arguments(
     *,
     host: str,
     port: int,
-    memory_fraction: float,
-    graphs: bool,
+    on_gpu: bool,
     cache_bytes: int | None = None,
 ) -> tuple[str, ...]:
     """Return the arguments of a reward model's server.
@@ -44,8 +46,8 @@ def serve_arguments(
         orders: what is served.
         host: address to listen on.
         port: port to listen on.
-        memory_fraction: share of the device's memory that vLLM takes.
-        graphs: whether to compile and record CUDA graphs: slower to start, faster to answer.
+        on_gpu: whether it has a GPU of its own: then it records CUDA graphs, slower to start and
+            faster to answer.
         cache_bytes: memory for keys and values; none: a GPU's share, or the environment's.
     """
     images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
@@ -53,9 +55,9 @@ def serve_arguments(
         *(*ASSAY, "serve", "--own-chat-template", "--model", orders.model, "--name", orders.name),
         *(("--pin", orders.pin) if orders.pin else ()),
         *("--host", host, "--port", str(port)),
-        *("--dtype", orders.precision.lower(), *(() if graphs else ("--enforce-eager",))),
+        *("--dtype", orders.precision.lower(), *(() if on_gpu else ("--enforce-eager",))),
         *("--max-model-len", str(orders.max_model_length_tokens)),
-        *("--gpu-memory-utilization", str(memory_fraction)),
+        *("--gpu-memory-utilization", str(ENGINE_SHARE if on_gpu else _CPU_SHARE)),
         *(("--kv-cache-memory-bytes", str(cache_bytes)) if cache_bytes else ()),
         # Probes and Prometheus ask every few seconds, which is no news.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),

@@ -114,7 +114,7 @@ def test_a_judge_notes_its_commit_and_is_not_started_anew_for_it(world: Observed
 
     assert isinstance(orders, ServeOrders)
     assert orders == serve_workload(judge, seen).orders
-    arguments = serve_arguments(orders, host="h", port=1, memory_fraction=0.5, graphs=False)
+    arguments = serve_arguments(orders, host="h", port=1, on_gpu=False)
     model, pin = arguments.index("--model"), arguments.index("--pin")
     assert arguments[model + 1] == judge.spec.model.uri
     assert arguments[pin + 1] == "s3://store/reward-models/sophia"

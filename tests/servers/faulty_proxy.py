@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
-from types import TracebackType
-from typing import Self
+from http.server import BaseHTTPRequestHandler
+from threading import Lock
+
+from local_http_server import LocalHttpServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +43,18 @@ class Fault:
 Rule = Callable[[Request], Fault | None]
 
 
-class FaultyProxy(ThreadingHTTPServer):
-    """Listens on a port of its own and passes everything on to a server, but for the faults."""
-
-    daemon_threads = True
+class FaultyProxy(LocalHttpServer):
+    """Passes everything on to a server, but for the faults."""
 
     def __init__(
         self, server_port: int, rule: Rule, server: str = "127.0.0.1", listens: str = "127.0.0.1"
     ) -> None:
         """Name the server, what goes wrong, and this proxy's own address."""
-        super().__init__((listens, 0), _Handler)
+        super().__init__(_Handler, listens)
         self.behind = (server, server_port)
         self.requests: list[Request] = []
         self._rule = rule
         self._lock = Lock()
-        self._thread = Thread(target=self.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def endpoint(self) -> str:
-        """Its address."""
-        host, port, *_ = self.server_address
-        return f"http://{host!s}:{port}"
 
     def fault_of(self, method: str, path: str, has_body: bool) -> Fault:
         """Return what goes wrong with a request, and remember it."""
@@ -71,21 +62,6 @@ class FaultyProxy(ThreadingHTTPServer):
             request = Request(method, path, len(self.requests), has_body)
             self.requests.append(request)
             return self._rule(request) or Fault()
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop it."""
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

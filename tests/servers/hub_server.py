@@ -5,11 +5,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from threading import Lock
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from local_http_server import LocalHttpServer
 
 LARGE = ".safetensors"
 """Files that lie beside the repository, as LFS has them."""
@@ -34,46 +35,23 @@ class Repository:
         return name
 
 
-class HubServer(ThreadingHTTPServer):
-    """Listens on a port of its own. A context: it stops at the end."""
-
-    daemon_threads = True
+class HubServer(LocalHttpServer):
+    """The Hub, with the models that a test gives it."""
 
     def __init__(self) -> None:
         """Have no models yet."""
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.models: dict[str, Repository] = {}
         self.requests: list[tuple[str, str]] = []
         """Method and path of each request."""
         self.damaged: set[str] = set()
         """Names of files of which a bit is turned over on the way."""
         self.lock = Lock()
-        self._thread = Thread(target=self.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def endpoint(self) -> str:
-        """Its address, for HF_ENDPOINT."""
-        return f"http://127.0.0.1:{self.server_port}"
 
     def downloads(self) -> list[str]:
         """Return the names of the files that were read, as often as they were."""
         got = (path.partition("/resolve/")[2] for method, path in self.requests if method == "GET")
         return sorted(place.partition("/")[2] for place in got if place)
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop it."""
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,6 @@
 """The way of a workload's pods to the Hugging Face Hub, where its model is one of the Hub."""
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from assay_api.errors import InvalidInput
 from assay_api.hub import is_hub
@@ -47,12 +46,6 @@ def token_volume(secret: str) -> dict[str, object]:
     """Return the source of a volume with the token, readable by the group, which is fsGroup."""
     items = [{"key": _TOKEN_KEY, "path": "token"}]
     return {"secret": {"secretName": secret, "items": items, "defaultMode": 0o440}}
-
-
-def hub_port(hub: HubAccess) -> int:
-    """Return the port that pods must be able to reach."""
-    url = urlsplit(hub.endpoint or "https://")
-    return url.port or (80 if url.scheme == "http" else 443)
 
 
 def _models(workload: Workload) -> list[str | None]:

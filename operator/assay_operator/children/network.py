@@ -1,12 +1,12 @@
 """NetworkPolicy: what a workload's pods may talk to; everything else is refused."""
 
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from assay_api.layout import ResourceId
 from assay_api.metrics_ports import FIRST_PORT, NUM_PORTS
 from assay_api.platform import Platform
 from assay_api.resolved import ResolvedStageJob
-from assay_operator.children.hub import hub_of, hub_port
+from assay_operator.children.hub import hub_of
 from assay_operator.children.owner import (
     JUDGE_PORT,
     LABEL_KIND,
@@ -24,6 +24,8 @@ DASHBOARD_PORT = 8265
 """Port at which KubeRay asks a Ray head how its job is."""
 PROMETHEUS = {"app.kubernetes.io/name": "prometheus"}
 """Labels of Prometheus, by its operator and by its chart alike."""
+HUB_URL = "https://huggingface.co"
+"""The Hub itself, where no mirror is named."""
 KUBERAY = {"app.kubernetes.io/component": "kuberay-operator"}
 """Labels of KubeRay's operator, by its chart and by its manifests alike."""
 
@@ -52,7 +54,7 @@ def network_policy(workload: Workload, owner: Owner, platform: Platform) -> Mani
     dns = {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]}
     store = {"ports": [_tcp(platform.store.port)]}
     hub = hub_of(workload, platform)
-    to_hub = [{"ports": [_tcp(hub_port(hub))]}] if hub else []
+    to_hub = [_to(hub.endpoint or HUB_URL)] if hub else []
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -97,7 +99,7 @@ def _to_judges(workload: Workload) -> list[Manifest]:
             to = [{"podSelector": {"matchLabels": served}}]
             rules.append({"to": to, "ports": [_tcp(JUDGE_PORT)]})
         else:
-            rules.append({"ports": [_tcp(_port(url))]})
+            rules.append(_to(judge.url))
     return rules
 
 
@@ -106,11 +108,13 @@ def _to_trackers(workload: Workload) -> list[Manifest]:
     if not isinstance(workload.orders, ResolvedStageJob):
         return []
     urls = (tracker.url for tracker in workload.orders.stage.spec.tracking)
-    return [{"ports": [_tcp(_port(urlsplit(url)))]} for url in urls if url]
+    return [_to(url) for url in urls if url]
 
 
-def _port(url: SplitResult) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
+def _to(address: str) -> Manifest:
+    """Return the rule for a server elsewhere: its port, at any address."""
+    url = urlsplit(address)
+    return {"ports": [_tcp(url.port or (443 if url.scheme == "https" else 80))]}
 
 
 def _tcp(port: int) -> Manifest:

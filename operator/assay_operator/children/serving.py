@@ -3,7 +3,6 @@
 import math
 import re
 
-from assay_api.gpu_memory import engine_share
 from assay_api.hub import without_revision
 from assay_api.platform import Platform
 from assay_operator.children.owner import (
@@ -77,8 +76,7 @@ def _server(orders: ServeOrders, where: Site, platform: Platform, budget_seconds
         orders,
         host="0.0.0.0",
         port=JUDGE_PORT,
-        memory_fraction=engine_share() if where.gpus else 0.1,
-        graphs=where.gpus > 0,
+        on_gpu=where.gpus > 0,
         cache_bytes=None if where.gpus else int(size.memory_gib * 2**30 * _CACHE_SHARE),
     )
     return Pod(

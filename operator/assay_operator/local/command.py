@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay_api import ResolvedStageJob
-from assay_api.gpu_memory import engine_share
 from assay_operator.commands import (
     SERVER_ENV,
     dataset_arguments,
@@ -17,9 +16,6 @@ from assay_operator.commands import (
 from assay_operator.decision import Role, Workload
 from assay_operator.local.server import HOST
 from assay_operator.observed import ServeOrders
-
-_CPU_FRACTION = 0.1
-"""On CPUs only a check: so much of the machine's memory has to be free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,7 @@ def command_for(workload: Workload, orders: Path, *, on_gpu: bool = False) -> Co
                 workload.orders,
                 host=HOST,
                 port=workload.orders.port,
-                memory_fraction=engine_share() if on_gpu else _CPU_FRACTION,
-                graphs=on_gpu,
+                on_gpu=on_gpu,
             )
             return Command((sys.executable, *arguments), SERVER_ENV)
 
