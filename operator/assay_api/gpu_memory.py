@@ -10,6 +10,8 @@ The trainer checks with these numbers before it loads a model, and `assay plan` 
 from dataclasses import dataclass
 
 GIB = 2**30
+BYTES_OF = {"Float32": 4, "BFloat16": 2}
+"""Bytes of a number, by precision."""
 
 ENGINE_SHARE = 0.9
 """Share of a GPU that an engine takes when no other process uses that GPU. The rest is for what

@@ -58,6 +58,16 @@ def parse_answer(text: str) -> Parsed:
     return Parsed(verdict=_strict(text), loose_verdict=_loose(text), thinking=_thinking(text))
 
 
+def letter_of(label: str) -> str:
+    """Return the option that says so.
+
+    Example:
+        >>> letter_of("fake")
+        'B'
+    """
+    return next(letter for letter, named in LETTERS.items() if named == label)
+
+
 def missing_tags(prompt: str) -> tuple[str, ...]:
     """Return the tags of the answer format that a prompt, as the model sees it, doesn't name.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from assay_api import Dataset, Evaluation, TrainingStage
+from assay_api.gpu_memory import BYTES_OF
 from assay_api.layout import ResourceId
 from assay_api.platform import NodePool
 from assay_api.prompt import BUSTERX_PROMPT
@@ -18,7 +19,7 @@ from assay_operator.sizing.assumptions import (
 from assay_operator.sizing.disk import dataset_copy, logs, model_copy
 from assay_operator.sizing.host import Disk, HostPlan, engine_host
 from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
-from assay_operator.sizing.shape import BYTES_OF, ModelShape
+from assay_operator.sizing.shape import ModelShape
 from assay_operator.sizing.split import EVALUATION, JUDGES, Split, equal_pods, split
 from assay_operator.sizing.stage_plan import trained_of
 from assay_operator.sizing.terms import GIB, Term

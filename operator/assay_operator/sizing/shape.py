@@ -6,9 +6,6 @@ the parameters of that class and compares.
 
 from dataclasses import dataclass
 
-BYTES_OF = {"Float32": 4, "BFloat16": 2}
-"""Bytes of a number, by `spec.placement.precision`."""
-
 PATCH_VALUES = 3 * 2 * 14 * 14
 """Numbers of one patch: colours x frames x height x width."""
 PATCHES_PER_TOKEN = 4

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from assay_api import Dataset, TrainingStage
+from assay_api.gpu_memory import BYTES_OF
 from assay_api.platform import NodePool
 from assay_operator.sizing.activations import MicroBatch, Trained
 from assay_operator.sizing.assumptions import JUDGE_TOKENS, Assumptions, prompt_tokens
@@ -18,7 +19,7 @@ from assay_operator.sizing.disk import (
 from assay_operator.sizing.host import Disk, HostPlan, engine_host, learner_host
 from assay_operator.sizing.learner import LearnerJob, groups_in, learner_terms
 from assay_operator.sizing.rollout import EngineJob, EnginePlan, plan_engine
-from assay_operator.sizing.shape import BYTES_OF, ModelShape
+from assay_operator.sizing.shape import ModelShape
 from assay_operator.sizing.split import JUDGES, LEARNERS, ROLLOUTS, Pods, Split, equal_pods, split
 from assay_operator.sizing.step_time import StepTime, learn_seconds, rollout_seconds
 from assay_operator.sizing.terms import GIB, Moment, Term, peak

@@ -23,7 +23,7 @@ from assay_api.stage import Fusion
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.order import derived_seed, shuffled_order
 from assay_data.store import Store, open_store
-from assay_trainer.answers import LETTERS, parse_answer
+from assay_trainer.answers import letter_of, parse_answer
 from assay_trainer.chat import END, detection_prompt
 from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.prompts import prompt_item
@@ -256,5 +256,5 @@ def without_thinking(text: str) -> str:
         '<think></think><answer>A</answer>'
     """
     verdict = parse_answer(text).verdict
-    letter = next(letter for letter, label in LETTERS.items() if label == verdict)
-    return f"<think></think><answer>{letter}</answer>"
+    assert verdict is not None, "what was collected is well formed"
+    return f"<think></think><answer>{letter_of(verdict)}</answer>"

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
-from assay_trainer.answers import LETTERS, parse_answer
+from assay_trainer.answers import letter_of, parse_answer
 from assay_trainer.judge import Judge, image_urls
 from assay_trainer.records import FAKE, REAL, Frames
 from assay_trainer.rewards.base import Abstain, Failure, Outcome, Score
@@ -92,8 +92,7 @@ def _reasoning(row: ClipRow) -> str:
 
 
 def _completion(reasoning: str, label: str) -> str:
-    letter = next(letter for letter, named in LETTERS.items() if named == label)
-    return f"<think>{reasoning}</think><answer>{letter}</answer>"
+    return f"<think>{reasoning}</think><answer>{letter_of(label)}</answer>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the frame plan of its dataset. Whoever uses the model asks it in the same way.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -131,10 +132,9 @@ def check_model_folder(folder: Path) -> None:
 
 
 def _check_description(folder: Path) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
+    if not (folder / "config.json").is_file():
         raise InvalidInput(f"model {folder}: no config.json there; {_REMEDY}")
-    architecture = _model_type(config)
+    architecture = model_config(folder).get("model_type")
     if architecture != "qwen2_5_vl":
         raise InvalidInput(
             f"model {folder}: config.json has model_type {architecture!r}, allowed is "
@@ -150,9 +150,15 @@ def _check_weights(place: str, names: Sequence[str]) -> None:
         )
 
 
-def _model_type(config: Path) -> object:
+def model_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration in a model's folder; without fields where it is no JSON object.
+
+    Raises:
+        InvalidInput: it is not JSON.
+    """
+    path = folder / "config.json"
     try:
-        content = json.loads(config.read_text())
+        content = json.loads(path.read_text())
     except ValueError as error:
-        raise InvalidInput(f"{config}: not JSON ({error}); download the model again") from error
-    return content.get("model_type") if isinstance(content, dict) else None
+        raise InvalidInput(f"{path}: not JSON ({error}); download the model again") from error
+    return content if isinstance(content, dict) else {}

@@ -5,7 +5,6 @@ which `assay plan` counts. What is refused here cannot run; of the rest, vLLM fi
 its largest forward pass.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors import safe_open
 
 from assay_api import EngineError, InvalidInput
 from assay_api.gpu_memory import (
+    BYTES_OF,
     EngineNeed,
     batched_tokens,
     cpu_cache_bytes,
@@ -21,10 +21,9 @@ from assay_api.gpu_memory import (
     text_forward_bytes,
     too_large,
 )
+from assay_trainer.models.published import model_config
 from assay_trainer.rollout.engine_config import EngineConfig
 
-BYTES_OF = {"Float32": 4, "BFloat16": 2}
-"""Bytes of a number, by precision."""
 _SIZES = (
     *("hidden_size", "intermediate_size", "vocab_size"),
     *("num_hidden_layers", "num_attention_heads"),
@@ -112,11 +111,7 @@ def text_config(model: Path) -> dict[str, Any]:
     Raises:
         InvalidInput: it is not JSON.
     """
-    path = model / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise InvalidInput(f"{path}: not JSON ({error}); download the model again") from error
+    config = model_config(model)
     return {**config, **config.get("text_config", {})}
 
 

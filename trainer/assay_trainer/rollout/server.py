@@ -14,6 +14,7 @@ from typing import Self
 from assay_api import InvalidInput
 from assay_api.gpu_memory import ENGINE_SHARE, LEAST_CPU_CACHE_BYTES
 from assay_trainer.device import require_device, uses_gpu
+from assay_trainer.models.published import model_config
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.engine_memory import (
     check_engine_memory,
@@ -84,7 +85,7 @@ class ServerOptions:
 
 def folder_precision(folder: Path) -> str:
     """Return Float32 for a model whose files are in float32, else BFloat16."""
-    config = json.loads((folder / "config.json").read_text())
+    config = model_config(folder)
     wide = config.get("dtype", config.get("torch_dtype")) == "float32"
     return "Float32" if wide else "BFloat16"
 
