@@ -10,7 +10,7 @@ import ray
 import torch
 from ray_processes import ray_processes
 
-from assay_api import EngineLostError, StoreError
+from assay_api import EngineError, EngineLostError, StoreError
 from assay_trainer.rollout import pool as rollout_pool
 from assay_trainer.rollout.engine_owner import RemoteEngineOwner
 from assay_trainer.rollout.pool import RolloutPool
@@ -52,8 +52,13 @@ def undisturbed(pool, weights, requests):
 
 
 def engines() -> list[psutil.Process]:
-    """Return the processes that run this test's rollout engines, oldest first."""
+    """Return the processes that run rollout engines of any test of this process, oldest first."""
     return ray_processes(psutil.Process(), "ray::RolloutEngine")
+
+
+def engine_of(pool: RolloutPool, place: int) -> psutil.Process:
+    """Return the process of one engine of a pool; engines of closed pools may live on for a bit."""
+    return psutil.Process(ray.get(pool._owner.engines()[place].ready.remote()))
 
 
 def kill(engine: psutil.Process) -> None:
@@ -71,19 +76,19 @@ def test_an_engine_killed_between_calls_is_replaced_by_one_that_samples_the_same
     pool, weights, requests, undisturbed
 ) -> None:
     """Bit for bit: tokens and log-probabilities of an engine that was started anew."""
-    first, second = engines()[-2:]
+    first, second = engine_of(pool, 0), engine_of(pool, 1)
     kill(first)
 
     assert pool.sample(requests, PLAN) == undisturbed
 
-    assert second in engines() and first not in engines()
+    assert engine_of(pool, 0) != first and engine_of(pool, 1) == second
 
 
 def test_an_engine_killed_while_it_samples_is_replaced(
     pool, weights, requests, undisturbed
 ) -> None:
     pool.load(weights, 5)
-    victim = engines()[-1]
+    victim = engine_of(pool, 1)
     killer = threading.Timer(0.3, victim.kill)
     killer.start()
 
@@ -99,7 +104,7 @@ def test_an_engine_killed_while_it_samples_is_replaced(
 
 
 def test_weights_reach_an_engine_that_was_just_killed(pool, weights, requests, undisturbed) -> None:
-    kill(engines()[-1])
+    kill(engine_of(pool, 1))
 
     assert sampled_again(pool, weights, requests) == undisturbed
 
@@ -153,13 +158,30 @@ def test_a_learner_that_is_started_anew_finds_the_engine_that_lives_and_replaces
         ray.kill(learner)
         return samples
 
-    kill(engines()[-1])
+    kill(engine_of(mine, 0))
     first = samples_of_a_learner_that_dies()
-    replaced = engines()[-1]
+    replaced = engine_of(mine, 0)
     assert samples_of_a_learner_that_dies() == first
-    assert engines()[-1] == replaced, "it lives on, and is not replaced once more"
+    assert engine_of(mine, 0) == replaced, "it lives on, and is not replaced once more"
     kill(replaced)
     assert samples_of_a_learner_that_dies() == first
+    mine.close()
+
+
+def test_an_engine_in_the_place_of_a_dead_one_that_loads_other_weights_samples_nothing(
+    make_pool, weights, requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = make_pool()
+    mine.load(weights, 5)
+    stale = {name: tensor + 1e-3 for name, tensor in weights.items()}
+    monkeypatch.setattr(mine, "_weights", (ray.put(stale), 5))
+    kill(engine_of(mine, 0))
+
+    with pytest.raises(
+        EngineError, match=r"rollout engine 0 was replaced and does not run policy version 5: "
+    ):
+        mine.sample(requests, PLAN)
+
     mine.close()
 
 
@@ -171,19 +193,19 @@ def impatient(pool, monkeypatch: pytest.MonkeyPatch) -> RolloutPool:
 
 
 def test_an_engine_that_hangs_is_replaced(impatient, weights, requests, undisturbed) -> None:
-    hangs = engines()[-1]
+    hangs = engine_of(impatient, 1)
     hangs.suspend()
 
     assert sampled_again(impatient, weights, requests) == undisturbed
 
-    assert hangs not in engines()
+    assert engine_of(impatient, 1) != hangs and hangs not in engines()
 
 
 def test_an_engine_that_hangs_too_often_ends_the_stage_as_lost(
     impatient, weights, undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollout_pool, "ENGINE_REPLACEMENTS", 0)
-    hangs = engines()[-1]
+    hangs = engine_of(impatient, 1)
     hangs.suspend()
 
     with pytest.raises(EngineLostError, match=r"rollout engine \d failed 1 times in one call"):

@@ -25,14 +25,17 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSer
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(
     control_plane: ControlPlane,
     third_party: ThirdParty,
     object_store: ObjectServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
-    """The operator, installed and running with the rights of its ServiceAccount."""
+    """The operator, installed and running with the rights of its ServiceAccount.
+
+    It ends with its module: other tests write statuses of their own on the same control plane.
+    """
     folder = tmp_path_factory.mktemp("operator")
     install(control_plane)
     process = OperatorProcess(
