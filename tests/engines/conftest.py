@@ -37,7 +37,8 @@ from assay_trainer.models.scratch import make_scratch_model
 from assay_trainer.rollout.engine_actor import PoolConfig
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.engine_owner import EngineOwner, LocalEngineOwner
-from assay_trainer.rollout.pool import ClipRequest, RolloutPool
+from assay_trainer.rollout.pool import RolloutPool
+from assay_trainer.rollout.sampler import ClipRequest
 
 QUESTION = "Real or fake? A) real B) fake"
 CLIP_SECONDS = (5, 20, 60)

@@ -13,8 +13,8 @@ from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.models.inputs import visual_token_ids
-from assay_trainer.rollout.pool import ClipRequest, RolloutPool
-from assay_trainer.rollout.sampler import SamplingPlan
+from assay_trainer.rollout.pool import RolloutPool
+from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
 
 TOLERANCE = 1e-4
 """Largest difference in nats, in fp32, between sampler and learner on the same tokens."""

@@ -11,9 +11,9 @@ from assay_api import JudgeError, ResolvedJudge
 from assay_data.dataset import ClipRow
 from assay_data.lessons import Example
 from assay_trainer.answers import parse_answer
-from assay_trainer.judge import Judge
 from assay_trainer.loops.judge_probe import JudgeProbe, agreement, known_reasoning
-from assay_trainer.rewards.base import Abstain, Failure, Score
+from assay_trainer.rewards.judges.chat import Judge
+from assay_trainer.rewards.outcome import Abstain, Failure, Score
 
 REASONING = {"real": "It is smooth and steady.", "fake": "The light flickers."}
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from assay_api import JudgeError, ResolvedJudge
-from assay_trainer.judge import Judge, image_urls, parse_score
-from assay_trainer.rewards.base import Abstain, Failure, Score
+from assay_trainer.rewards.judges.chat import Judge, image_urls, parse_score
+from assay_trainer.rewards.outcome import Abstain, Failure, Score
 
 
 class Server(ThreadingHTTPServer):

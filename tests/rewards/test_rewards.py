@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from assay_api import ThinkingMode
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.accuracy import accuracy_reward
-from assay_trainer.rewards.base import Abstain, Failure, Outcome, Score
 from assay_trainer.rewards.format import format_reward
 from assay_trainer.rewards.mode_followed import mode_followed_reward
+from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Score
 from assay_trainer.rewards.overlong import OverlongReward
 from assay_trainer.rewards.thinking import ThinkingReward
 

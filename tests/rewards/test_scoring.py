@@ -10,8 +10,8 @@ import pytest
 
 from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
 from assay_api.stage import Reward, RewardType
-from assay_trainer.judge import Judge
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup
+from assay_trainer.rewards.judges.chat import Judge
 from assay_trainer.rewards.scoring import Scored, score_groups
 
 FORMAT, ACCURACY = Reward(type=RewardType.FORMAT), Reward(type=RewardType.ACCURACY)

@@ -39,8 +39,8 @@ from assay_trainer.loops.samples import (
 from assay_trainer.loops.sft import SftExample
 from assay_trainer.loops.stopping import is_requested
 from assay_trainer.metrics_log import write_progress
-from assay_trainer.rollout.pool import CLIPS_PER_ENGINE, ClipRequest, RolloutPool
-from assay_trainer.rollout.sampler import SamplingPlan
+from assay_trainer.rollout.pool import CLIPS_PER_ENGINE, RolloutPool
+from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
 

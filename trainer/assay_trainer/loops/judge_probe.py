@@ -15,9 +15,9 @@ from statistics import fmean
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
 from assay_trainer.answers import letter_of, parse_answer
-from assay_trainer.judge import Judge, image_urls
 from assay_trainer.records import FAKE, REAL, Frames
-from assay_trainer.rewards.base import Abstain, Failure, Outcome, Score
+from assay_trainer.rewards.judges.chat import Judge, image_urls
+from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Score
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import torch
 
 from assay_api import ResolvedStageJob, Split
 from assay_data.dataset.order import derived_seed
-from assay_trainer.judge import Judge
 from assay_trainer.loops.judge_probe import NUM_ROWS, JudgeProbe, known_reasoning
 from assay_trainer.loops.parts import StageParts, build_parts
 from assay_trainer.loops.prompts import PromptStream, prompt_item
@@ -14,6 +13,7 @@ from assay_trainer.loops.rl import Leader, RlLoop
 from assay_trainer.loops.rollouts import Collector
 from assay_trainer.loops.validation import Validator, held_out_sample
 from assay_trainer.loops.weight_sync import WeightSync
+from assay_trainer.rewards.judges.chat import Judge
 from assay_trainer.rollout.pool import RolloutPool
 
 

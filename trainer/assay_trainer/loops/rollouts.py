@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from assay_api import EngineError
 from assay_api.stage import Reward, Rl
 from assay_data.dataset.order import derived_seed
-from assay_trainer.judge import Judge
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.records import Frames, PromptItem, RolloutGroup
+from assay_trainer.rewards.judges.chat import Judge
 from assay_trainer.rewards.scoring import Scored, score_groups
-from assay_trainer.rollout.pool import ClipRequest, RolloutPool
-from assay_trainer.rollout.sampler import SamplingPlan
+from assay_trainer.rollout.pool import RolloutPool
+from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
 
 _MAX_SCORING_TRIES = 3
 """Times that a group whose reward failed is scored, before the step goes on without it."""

@@ -13,7 +13,6 @@ from assay_api import ThinkingMode
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
 from assay_trainer.answers import parse_answer
-from assay_trainer.judge import Judge, image_urls
 from assay_trainer.loops.answer_form import (
     LOW_WELL_FORMED,
     form_advice,
@@ -22,10 +21,11 @@ from assay_trainer.loops.answer_form import (
 )
 from assay_trainer.records import Frames, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
-from assay_trainer.rewards.base import Score
+from assay_trainer.rewards.judges.chat import Judge, image_urls
 from assay_trainer.rewards.mode_followed import mode_followed_reward
-from assay_trainer.rollout.pool import ClipRequest, RolloutPool
-from assay_trainer.rollout.sampler import SamplingPlan
+from assay_trainer.rewards.outcome import Score
+from assay_trainer.rollout.pool import RolloutPool
+from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
 

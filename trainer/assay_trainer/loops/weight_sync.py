@@ -17,8 +17,8 @@ from assay_trainer.loops.parts import StageParts
 from assay_trainer.models.policy import DTYPES
 from assay_trainer.records import PromptItem
 from assay_trainer.rollout.loaded_weights import mismatch, weights_to_load
-from assay_trainer.rollout.pool import ClipRequest, RolloutPool
-from assay_trainer.rollout.sampler import Sample, SamplingPlan
+from assay_trainer.rollout.pool import RolloutPool
+from assay_trainer.rollout.sampler import ClipRequest, Sample, SamplingPlan
 
 _CANARY_TOKENS = 8
 

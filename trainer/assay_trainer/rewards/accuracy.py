@@ -2,7 +2,7 @@
 
 from assay_trainer.answers import parse_answer
 from assay_trainer.records import PromptItem, Rollout
-from assay_trainer.rewards.base import Score
+from assay_trainer.rewards.outcome import Score
 
 
 def is_correct(prompt: PromptItem, rollout: Rollout) -> bool:

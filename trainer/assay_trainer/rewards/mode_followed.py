@@ -3,7 +3,7 @@
 from assay_api import ThinkingMode
 from assay_trainer.answers import parse_answer
 from assay_trainer.records import PromptItem, Rollout
-from assay_trainer.rewards.base import Score
+from assay_trainer.rewards.outcome import Score
 
 
 def mode_followed_reward(prompt: PromptItem, rollout: Rollout) -> Score:

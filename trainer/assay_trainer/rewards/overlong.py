@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from assay_trainer.records import PromptItem, Rollout
-from assay_trainer.rewards.base import Score
+from assay_trainer.rewards.outcome import Score
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from jaxtyping import UInt8
 from assay_api import InvalidInput
 from assay_api.stage import Reward, RewardType
 from assay_trainer.algorithms.advantages import group_advantages
-from assay_trainer.judge import Judge, image_urls
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
 from assay_trainer.rewards.accuracy import accuracy_reward, is_correct
-from assay_trainer.rewards.base import Abstain, Failure, Outcome, RewardFunction, Score
 from assay_trainer.rewards.format import format_reward
+from assay_trainer.rewards.judges.chat import Judge, image_urls
 from assay_trainer.rewards.mode_followed import mode_followed_reward
+from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, RewardFunction, Score
 from assay_trainer.rewards.overlong import OverlongReward
 from assay_trainer.rewards.thinking import ThinkingReward
 

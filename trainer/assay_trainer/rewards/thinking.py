@@ -7,7 +7,7 @@ from typing import Protocol
 from assay_api import ThinkingMode
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.accuracy import accuracy_reward
-from assay_trainer.rewards.base import Outcome, Score
+from assay_trainer.rewards.outcome import Outcome, Score
 
 
 class Judging(Protocol):

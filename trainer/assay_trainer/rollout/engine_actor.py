@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from assay_trainer.rollout.loaded_weights import LoadedWeights
-    from assay_trainer.rollout.pool import ClipRequest
-    from assay_trainer.rollout.sampler import Sample, SamplingPlan
+    from assay_trainer.rollout.sampler import ClipRequest, Sample, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from assay_trainer.exported import ROLLOUT_REPLACEMENTS
 from assay_trainer.rollout.engine_actor import PoolConfig
 from assay_trainer.rollout.engine_owner import EngineOwner
 from assay_trainer.rollout.loaded_weights import LoadedWeights, mismatch
-from assay_trainer.rollout.sampler import Sample, SamplingPlan
+from assay_trainer.rollout.sampler import ClipRequest, Sample, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,15 +31,6 @@ paper's size, and the time of a call don't grow with what is asked."""
 
 _Call = Callable[[Any], Any]
 """Starts a remote call on an engine and returns the reference to its answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipRequest:
-    """A prompt about a clip of the dataset; the engine reads the frames itself."""
-
-    text: str
-    row_id: str
-    seed: int
 
 
 @dataclass(slots=True)

@@ -33,6 +33,15 @@ class SampleRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipRequest:
+    """A prompt about a clip of the dataset; the engine reads the frames itself."""
+
+    text: str
+    row_id: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A completion and, where asked for, the likeliest tokens at each position."""
 

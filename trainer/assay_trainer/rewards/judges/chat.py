@@ -25,7 +25,7 @@ from PIL import Image
 from assay_api import JudgeError, ResolvedJudge
 from assay_trainer import exported
 from assay_trainer.chat import judge_messages, shown_frames
-from assay_trainer.rewards.base import Abstain, Failure, Outcome, Score
+from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Score
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Judges of reasoning, one way of asking per file. They know a reward's outcome and no reward."""
