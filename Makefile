@@ -6,7 +6,7 @@ SHELL := bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock generate lint check programs test release-test demo clean cluster cluster-down \
+.PHONY: help setup lock generate lint check programs test mutants release-test demo clean cluster cluster-down \
 	e2e faults
 
 PYTHON ?= python3
@@ -121,7 +121,11 @@ test: lint programs ## Everything that check does, and every test but those of r
 	@echo "test: every test, against the real components"
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE) --durations=15
 
-release-test: programs ## Tests that only a release needs: images, faults in pods, the whole recipe: 2 hours. As root.
+mutants: setup ## Write each stated mutant into a copy of the sources, and see that the tests of its area notice it.
+	@echo "mutants: each must make a test fail"
+	.venv/bin/python tests/mutation/kill_mutants.py $(AREAS)
+
+release-test: programs mutants ## Tests that only a release needs: images, faults in pods, the whole recipe: 2 hours. As root.
 	@echo "release-test: the tests that make test leaves out"
 	.venv/bin/python -m pytest -m release --durations=15
 	echo "release-test: the recipe with all its steps, on the images of the Dockerfile"
