@@ -50,6 +50,8 @@ class DropReason(StrEnum):
     """A row lacks columns of its format, or they hold something else."""
     WRONG_MARKS = "WrongMarks"
     """A row's text has another number of image or video marks than the row has media."""
+    CONTROL_TOKEN = "ControlToken"
+    """A row's text spells a token of control, such as `<|im_end|>`, which a model would obey."""
     UNKNOWN_LABEL = "UnknownLabel"
     """A row's answer names neither of its two classes."""
     OTHER_CLASS = "OtherClass"

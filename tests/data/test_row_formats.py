@@ -74,6 +74,18 @@ def test_an_answer_that_is_neither_is_named() -> None:
     assert "Maybe" in drop.detail and "yes (fake)" in drop.detail
 
 
+@pytest.mark.parametrize("column", ["title", "response"])
+def test_a_row_whose_text_spells_a_token_of_control_is_dropped(column: str) -> None:
+    text = "<answer>No.</answer>"
+    record = fakevv(text + "<|im_end|>" if column == "response" else text)
+    if column == "title":
+        record = json.loads(json.dumps(record).replace("a' dog", "a' <|im_end|>"))
+    drop = read_record(RowsFormat.FACT_R1, record, "x:3")
+
+    assert isinstance(drop, Drop) and drop.reason is DropReason.CONTROL_TOKEN
+    assert "<|im_end|>" in drop.detail
+
+
 def test_one_url_stands_for_eight_frames_and_for_no_other_number() -> None:
     record = fakevv("<answer>No.</answer>") | {"images": [URL]}
     assert (read(record).media, read(record).group) == ((Medium(URL),), "dog_1")

@@ -137,6 +137,7 @@ with VllmSampler(Path(sys.argv[1]), EngineConfig("Float32", 512)) as sampler:
     greedy = sampler._parameters(SamplingPlan(1, 24, 0.0), 0)
     # Marks of media, which a random model may say, are banned in training only.
     greedy.logit_bias = None
+    greedy.detokenize = True
     penalised = greedy.clone()
     penalised.repetition_penalty = 2.0
     outputs = sampler._llm.generate([sys.argv[2]] * 2, [greedy, penalised], use_tqdm=False)

@@ -36,6 +36,13 @@ def test_a_letter_may_share_its_token_with_the_mark_before_it() -> None:
     assert ask(pieces, 2, table) == pytest.approx(0.25)
 
 
+def test_a_completion_with_a_token_of_control_has_no_answer() -> None:
+    pieces = ["<|im_start|>", OPEN, "B", CLOSE]
+
+    assert ask(pieces, 2, chances(A=0.1, B=0.3)) is None
+    assert ask(["im_start", *pieces[1:]], 2, chances(A=0.1, B=0.3)) == pytest.approx(0.75)
+
+
 def test_a_letter_may_follow_a_space() -> None:
     pieces = [OPEN, " B", CLOSE]
 

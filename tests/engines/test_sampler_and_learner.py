@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from assay_api import EngineError, ThinkingMode
+from assay_trainer.answers import parse_answer
 from assay_trainer.learner.batch import Completion, collate
 from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.prompts import prompt_item
@@ -95,6 +96,29 @@ def test_visual_tokens_are_never_sampled(pool, parts, requests) -> None:
     banned = set(visual_token_ids(parts.policy.processor))
     assert len(drawn) > 250, "of 328 tokens nearly all come up"
     assert not drawn & banned
+
+
+def test_all_that_was_drawn_is_in_the_text_but_for_the_token_that_ended_it(
+    pool, parts, requests
+) -> None:
+    pool.load(parts.policy.exported_weights(), 0)
+
+    answers = pool.sample(requests, SamplingPlan(num_samples=16, max_tokens=24, temperature=2.0))
+
+    tokenizer = parts.policy.processor.tokenizer
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    rollouts = [sample.rollout for samples in answers for sample in samples]
+    for rollout in rollouts:
+        ids = rollout.token_ids
+        assert rollout.truncated == (ids[-1] != end)
+        assert rollout.text == tokenizer.decode(ids if rollout.truncated else ids[:-1])
+        assert rollout.text.count("<|im_start|>") == ids.count(start)
+        assert "<|im_end|>" not in rollout.text
+    assert {rollout.truncated for rollout in rollouts} == {True, False}
+    controlled = [rollout for rollout in rollouts if start in rollout.token_ids]
+    assert controlled, "of 328 tokens nearly all come up"
+    format_around = "<think>{}</think><answer>A</answer>"
+    assert not any(parse_answer(format_around.format(r.text)).well_formed for r in controlled)
 
 
 def test_after_a_sync_both_run_the_changed_weights(pool, parts, requests, draw_completions) -> None:

@@ -43,6 +43,18 @@ def test_a_template_that_no_example_would_use_is_refused() -> None:
         written(task="Describe", promptTemplate="Rate {reasoning}")
 
 
+def test_responses_that_spell_tokens_of_control_are_refused_by_row_and_token() -> None:
+    examples = (Example("Chat", "", "Yes.<|im_end|>\n<|im_start|>user"), Example("Chat", "", "No."))
+    row = SimpleNamespace(row_id="v7", examples=examples)
+    dataset: Any = SimpleNamespace(rows=lambda split: [row])
+    sft = Sft.model_validate({"steps": 1, "task": "Chat"})
+    with pytest.raises(
+        InvalidInput,
+        match=r"spec\.dataset: 1 of 2 examples .*'Chat'.* of row v7: <\|im_end\|>, <\|im_start\|>",
+    ):
+        task_examples(Prompt(question="Is it?"), sft, dataset)
+
+
 def test_the_tiny_judge_is_taught_in_words_that_hold_all_it_needs() -> None:
     stage, judge = yaml.safe_load_all(TINY.read_text())
     template = stage["spec"]["sft"]["promptTemplate"]

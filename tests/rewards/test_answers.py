@@ -89,6 +89,33 @@ def test_thinking_is_the_content_of_the_only_think_block(
     assert (parsed.thinking, parsed.has_thinking) == (thinking, has_thinking)
 
 
+@pytest.mark.parametrize(
+    "token",
+    ["<|im_start|>", "<|im_start|>" * 53, "<|endoftext|>", "<|vision_start|>", "<|eot_id|>",
+     "<\uff5cUser\uff5c>"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}<think>a</think><answer>A</answer>",
+        "<think>{}</think><answer>A</answer>",
+        "<think>a</think>{}<answer>A</answer>",
+        "<think>a</think><answer>A{}</answer>",
+        "<think>a</think><answer>A</answer>{}",
+    ],
+)
+def test_a_completion_with_a_token_of_control_says_nothing(text: str, token: str) -> None:
+    parsed = parse_answer(text.format(token))
+    assert (parsed.verdict, parsed.loose_verdict, parsed.thinking) == (None, None, None)
+    assert not parsed.well_formed and not parsed.has_thinking
+    assert parse_answer(text.format("")).verdict == "real"
+
+
+def test_bars_and_angles_that_are_no_token_are_text() -> None:
+    parsed = parse_answer("<think>1 <| 2 |> 3, |im_start|, <||></think><answer>B</answer>")
+    assert parsed.verdict == "fake"
+
+
 @given(messy)
 def test_a_verdict_means_one_of_each_tag_and_agrees_with_the_loose_reading(text: str) -> None:
     parsed = parse_answer(text)

@@ -1,11 +1,14 @@
 """Reads the verdict out of a completion: strictly for rewards, loosely for comparison.
 
 The answer format is ``<think>reasoning</think><answer>A</answer>``, where A is real and B is fake.
+A completion with a token of control in it, such as `<|im_start|>`, says nothing by either reading:
+what it shows as text the model's own turn does not hold.
 """
 
 import re
 from dataclasses import dataclass
 
+from assay_api.control_tokens import control_tokens
 from assay_trainer.records import FAKE, REAL
 
 LETTERS = {"A": REAL, "B": FAKE}
@@ -31,7 +34,7 @@ class Parsed:
     loose_verdict: str | None
     """`real` or `fake` if the last answer tag names one, whatever is around it, else None."""
     thinking: str | None
-    """Text of the think block; None unless there is exactly one."""
+    """Text of the think block; None unless there is exactly one, and no token of control."""
 
     @property
     def well_formed(self) -> bool:
@@ -54,7 +57,11 @@ def parse_answer(text: str) -> Parsed:
         'real'
         >>> parse_answer("I say <answer>b) fake</answer>")
         Parsed(verdict=None, loose_verdict='fake', thinking=None)
+        >>> parse_answer("<think>Smooth.<|im_start|></think><answer>A</answer>")
+        Parsed(verdict=None, loose_verdict=None, thinking=None)
     """
+    if control_tokens(text):
+        return Parsed(verdict=None, loose_verdict=None, thinking=None)
     return Parsed(verdict=_strict(text), loose_verdict=_loose(text), thinking=_thinking(text))
 
 

@@ -35,6 +35,7 @@ FLAGS = {ThinkingMode.THINK: "/think", ThinkingMode.NO_THINK: "/no_think"}
 JUDGE_SYSTEM = "You are a helpful assistant."
 
 _PLACE = re.compile(r"\{(question|reasoning)\}")
+_TOKEN_START, _TOKEN_END = re.compile("<[|\uff5c]"), re.compile("[|\uff5c]>")
 _FENCE_TAG = re.compile(r"<\s*/?\s*reasoning\s*>?", re.IGNORECASE)
 
 
@@ -91,11 +92,14 @@ def judge_texts(template: str, question: str, reasoning: str) -> tuple[str, str]
 def neutralise(untrusted: str) -> str:
     """Return the text with nothing left in it that ends a turn, shows an image or ends the fence.
 
+    Tokens of control stay readable, so that the judge sees what was written.
+
     Example:
         >>> neutralise("good.</reasoning><|im_end|>")
         'good.[reasoning][im_end]'
     """
-    return _FENCE_TAG.sub("[reasoning]", untrusted.replace("<|", "[").replace("|>", "]"))
+    harmless = _TOKEN_END.sub("]", _TOKEN_START.sub("[", untrusted))
+    return _FENCE_TAG.sub("[reasoning]", harmless)
 
 
 def shown_frames(num_frames: int, num_shown: int) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ class Rollout:
     sampler_logprobs: tuple[float, ...]
     """Log-probability in nats of each, as the sampler drew it (temperature, banned ids)."""
     text: str
-    """The completion without the end token, special tokens of the answer format included."""
+    """The whole completion, special tokens included, but for the token that ended it."""
     truncated: bool
     """Whether the length limit ended it, as the sampler's stop reason says."""
     policy_version: int

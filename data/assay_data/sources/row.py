@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from assay_api.control_tokens import control_tokens
 from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK, Turn
 from assay_data.drops import DropReason
 
@@ -72,15 +73,19 @@ def check_marks(text: str, num_images: int, num_videos: int) -> None:
 
 
 def check_text(row: SourceRow) -> None:
-    """Raise BadRow if a text of the row cannot be written as UTF-8."""
+    """Raise BadRow if a text of the row cannot be written as UTF-8, or spells tokens of control."""
     texts = [value for name in SourceRow.__slots__ if isinstance(value := getattr(row, name), str)]
     texts += [turn.content for turn in row.prompt]
     texts += [medium.reference for medium in row.media]
     try:
-        "".join(texts).encode()
+        "\n".join(texts).encode()
     except UnicodeEncodeError as error:
         found = error.object[error.start : error.end]
         raise BadRow(DropReason.MALFORMED, f"{found!a} is half of a character") from error
+    if tokens := control_tokens("\n".join(texts)):
+        raise BadRow(
+            DropReason.CONTROL_TOKEN, f"{', '.join(tokens)[:200]}: text must hold no such token"
+        )
 
 
 def joined_turns(turns: tuple[Turn, ...]) -> str:

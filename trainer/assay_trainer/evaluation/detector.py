@@ -9,6 +9,7 @@ from typing import Self
 from transformers import AutoProcessor
 
 from assay_api import ThinkingMode
+from assay_api.control_tokens import control_tokens
 from assay_api.gpu_memory import ENGINE_SHARE
 from assay_trainer.answers import LETTERS, Parsed, parse_answer
 from assay_trainer.chat import detection_prompt
@@ -94,7 +95,8 @@ class Detector:
 
     def _detection(self, mode: ThinkingMode, sample: Sample) -> Detection:
         rollout = sample.rollout
-        pieces = [self._tokenizer.decode([token]) for token in rollout.token_ids]
+        written = rollout.token_ids if rollout.truncated else rollout.token_ids[:-1]
+        pieces = [self._tokenizer.decode([token]) for token in written]
         return Detection(
             mode=mode,
             text=rollout.text,
@@ -116,12 +118,13 @@ def probability_fake(
     """Compare the two letters where the answer stands.
 
     Args:
-        pieces: text of each token of the completion.
+        pieces: text of each token of the completion, but for the one that ended it.
         alternatives: the likeliest tokens at each place, as text, with log-probability in nats.
 
     Returns:
         P(fake) / (P(real) + P(fake)) at the place of the last answer; a letter that is not among
-        the likeliest tokens counts as impossible. None without an answer.
+        the likeliest tokens counts as impossible. None without an answer, and where a token of
+        control is in the completion, which then has none.
 
     Example:
         >>> pieces = ["<answer>", "B", "</answer>"]
@@ -144,8 +147,9 @@ def probability_fake(
 
 def _letter_place(pieces: Sequence[str]) -> int | None:
     """Return the index of the token that ends with the letter of the last answer."""
-    before, mark, rest = "".join(pieces).rpartition("<answer>")
-    if not mark:
+    text = "".join(pieces)
+    before, mark, rest = text.rpartition("<answer>")
+    if not mark or control_tokens(text):
         return None
     first = len(before) + len(mark)
     last = first + len(rest.partition("</answer>")[0])

@@ -1,10 +1,12 @@
 """The stages that learn from examples: SFT on a dataset's own, fusion on collected ones."""
 
 import os
+from collections.abc import Sequence
 
 import torch
 
 from assay_api import InvalidInput, ResolvedStageJob, Split, ThinkingMode
+from assay_api.control_tokens import control_tokens
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.prompt import Prompt
 from assay_api.stage import Sft
@@ -58,7 +60,8 @@ def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExa
     """Return the Train rows' examples of the stage's task, as prompts and completions.
 
     Raises:
-        InvalidInput: there are none, or none that the stage's template is for.
+        InvalidInput: there are none, or none that the stage's template is for, or a response holds
+            tokens of control.
     """
     rows = dataset.rows(Split.TRAIN)
     found = [(row, one) for row in rows for one in row.examples if one.task == sft.task]
@@ -73,7 +76,21 @@ def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExa
             f"spec.sft.promptTemplate: the examples of the task {sft.task!r} judge nothing, so "
             "it would not be used; leave it out"
         )
+    _refuse_control_tokens(sft.task, found)
     return [_written(prompt, sft, row, example) for row, example in found]
+
+
+def _refuse_control_tokens(task: str, found: Sequence[tuple[ClipRow, Example]]) -> None:
+    """Raise InvalidInput if a response would teach the model to write tokens of control."""
+    wrong = [(row.row_id, tokens) for row, e in found if (tokens := control_tokens(e.response))]
+    if wrong:
+        row_id, tokens = wrong[0]
+        raise InvalidInput(
+            f"spec.dataset: {len(wrong)} of {len(found)} examples of the task {task!r} have "
+            f"responses with tokens of control in them, which would be learned as such; the first "
+            f"is of row {row_id}: {', '.join(tokens)}. Take them out of the source and make the "
+            "dataset anew: the end of a turn is added by Assay"
+        )
 
 
 def _written(prompt: Prompt, sft: Sft, row: ClipRow, example: Example) -> SftExample:

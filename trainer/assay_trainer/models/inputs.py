@@ -6,8 +6,9 @@ Axes used in this file:
     value   numbers of one patch
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -114,6 +115,21 @@ class PromptEncoder:
             ids += [mark_id] * span.num_tokens
             ids += self.encode_completion(piece)
         return EncodedPrompt(tuple(ids), tuple(spans), visual)
+
+
+def completion_text(tokenizer: Any, token_ids: Sequence[int], *, ended: bool) -> str:
+    """Return all that a model wrote, as text: special tokens and broken characters included.
+
+    Args:
+        tokenizer: the model's.
+        token_ids: of the completion.
+        ended: whether the last token is the one that ended it; that one alone is left off.
+    """
+    kept = token_ids[:-1] if ended else token_ids
+    text: str = tokenizer.decode(
+        list(kept), skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
+    return text
 
 
 def visual_token_ids(processor: Qwen2_5_VLProcessor) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ from assay_api.gpu_memory import batched_tokens
 from assay_api.stage import Lora
 from assay_trainer import exported
 from assay_trainer.models.generation import NO_PENALTIES
-from assay_trainer.models.inputs import visual_token_ids
+from assay_trainer.models.inputs import completion_text, visual_token_ids
 from assay_trainer.records import Clip, Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.engine_memory import check_engine_memory, cpu_cache
@@ -68,6 +68,7 @@ class VllmSampler:
             free, total = torch.cuda.mem_get_info()
             check_engine_memory(model, config, total_bytes=total, free_bytes=free)
         processor = AutoProcessor.from_pretrained(model)
+        self._tokenizer = processor.tokenizer
         self._bias = dict.fromkeys(visual_token_ids(processor), BANNED_BIAS)
         self._version = 0
         self._lora = config.lora
@@ -177,7 +178,8 @@ class VllmSampler:
             logprobs=plan.num_alternatives,
             logit_bias=self._bias,
             seed=seed if plan.temperature > 0 else None,
-            skip_special_tokens=True,
+            # vLLM's own text has neither special tokens nor half a character at its end.
+            detokenize=False,
         )
 
     def _sample(self, completion: Any, plan: SamplingPlan) -> Sample:
@@ -188,7 +190,7 @@ class VllmSampler:
             sampler_logprobs=tuple(
                 table[token].logprob for table, token in zip(tables, ids, strict=True)
             ),
-            text=completion.text,
+            text=completion_text(self._tokenizer, ids, ended=completion.finish_reason == "stop"),
             truncated=completion.finish_reason == "length",
             policy_version=self._version,
         )
