@@ -314,7 +314,7 @@ def resume(setup: Setup) -> dict[str, Any]:
 def build(setup: Setup) -> Any:
     """Return the parts of the stage, as its learner builds them."""
     from assay_api import ResolvedModel, ResolvedStageJob
-    from assay_trainer.loops.parts import build_parts
+    from assay_trainer.loops.build_parts import build_parts
 
     stage = question(setup)[0]
     job = ResolvedStageJob(

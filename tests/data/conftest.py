@@ -1,19 +1,15 @@
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from made_clips import clip_row
+from made_clips import clip_row, publish_rows
 
 from assay_api import Dataset
-from assay_data.dataset.shards import ClipRow, write_shard
-from assay_data.drops import Drop
-from assay_data.store import Store, open_store
-from assay_data.video.prepare import encode_jpeg
+from assay_data.dataset.shards import ClipRow
+from assay_data.store import Store
 
 
 def write_clip(
@@ -69,31 +65,6 @@ def dataset() -> Callable[..., Dataset]:
 @pytest.fixture(scope="session")
 def new_row() -> Callable[..., ClipRow]:
     return clip_row
-
-
-def noise_frames(row: ClipRow, seed: int = 0) -> tuple[bytes, ...]:
-    """Frames of noise, of the size and number that the row tells."""
-    rng = np.random.default_rng(seed)
-    shape = (len(row.timestamps_seconds), row.height, row.width, 3)
-    return tuple(
-        encode_jpeg(frame, row.width, row.height)
-        for frame in rng.integers(0, 255, shape, dtype=np.uint8)
-    )
-
-
-def publish_rows(folder: Path, rows: Sequence[ClipRow], drops: Iterable[Drop] = ()) -> Store:
-    """Publish a dataset of these rows, five in a shard, with noise for frames."""
-    tree = folder / "tree"
-    shards = []
-    for start in range(0, len(rows), 5):
-        shards.append(f"shards/part-{start // 5:05d}.parquet")
-        part = enumerate(rows[start : start + 5], start)
-        write_shard(tree / shards[-1], [(row, noise_frames(row, seed)) for seed, row in part])
-    (tree / "drops.json").write_text(json.dumps([asdict(drop) for drop in drops]))
-    (tree / "dataset.json").write_text(json.dumps({"shards": shards}))
-    store = open_store(str(folder / "dataset"))
-    store.publish(tree, "")
-    return store
 
 
 @pytest.fixture(scope="session")

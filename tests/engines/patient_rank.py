@@ -8,7 +8,8 @@ from assay_api import ResolvedStageJob, ThinkingMode
 from assay_trainer import deadlines
 from assay_trainer.chat import detection_prompt
 from assay_trainer.learner.batch import Completion
-from assay_trainer.loops.parts import StageParts, build_parts
+from assay_trainer.loops.build_parts import build_parts
+from assay_trainer.loops.parts import StageParts
 
 deadlines.COLLECTIVE_SECONDS = 10.0
 LATE_SECONDS = 15.0

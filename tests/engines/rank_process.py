@@ -6,7 +6,8 @@ from pathlib import Path
 
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_trainer.checkpoints import Position
-from assay_trainer.loops.parts import StageParts, build_parts
+from assay_trainer.loops.build_parts import build_parts
+from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup

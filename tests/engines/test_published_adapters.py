@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from assay_data.store import open_store
+from assay_trainer.loops.publish_model import publish_model
 from assay_trainer.models.published import files_digest
 
 LORA = {"rank": 8, "alpha": 12, "targets": ["q_proj", "v_proj", "down_proj"]}
@@ -21,7 +22,7 @@ def published(make_parts, rl, draw_completions):
     (batch,) = parts.micro_batches(draw_completions(parts, (5, 9, 3)))
     for _ in range(2):
         parts.learner.update([(batch, lambda out: -out.logprobs.mean())])
-    parts.publish_model()
+    publish_model(parts)
     return parts
 
 
@@ -59,7 +60,7 @@ def test_the_base_is_recorded_and_the_result_covers_the_adapters(
     assert {"adapter/adapter_model.safetensors", "adapter/base.json"} <= set(files)
     digest = store.digest("model")
     (folder / "base.json").write_text("{}")
-    published.publish_model()
+    publish_model(published)
     assert store.digest("model") == digest, "the same adapters are the same files"
 
 

@@ -21,7 +21,7 @@ from assay_api.running import Checkpoint
 from assay_data.checkpoint_store import CheckpointStore, SavedCheckpoint
 from assay_data.store import Store
 from assay_trainer.exported import CHECKPOINT_SECONDS, CHECKPOINT_STEP, CHECKPOINT_TIME
-from assay_trainer.learner.deepspeed_engine import Learner
+from assay_trainer.learner.learner import Learner
 
 _LOG = logging.getLogger(__name__)
 

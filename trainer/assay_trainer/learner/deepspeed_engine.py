@@ -7,13 +7,12 @@ own division by the accumulation steps is switched off.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from assay_api import StoreError
 from assay_api.running import Placement
@@ -22,7 +21,7 @@ from assay_trainer import deadlines
 from assay_trainer.device import uses_gpu, warn_if_busy
 from assay_trainer.learner.all_reduce import check_all_reduce
 from assay_trainer.learner.batch import MicroBatch
-from assay_trainer.learner.forward import CompletionLogprobs
+from assay_trainer.learner.learner import CompletionLogprobs, LossOfMicroBatch, Update
 
 if not uses_gpu():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -34,19 +33,8 @@ deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 T = TypeVar("T")
 
-LossOfMicroBatch = Callable[[CompletionLogprobs], Tensor]
-"""Gives the loss of the micro-batch that it was made for from its log-probabilities."""
 
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What one optimiser step did, on this rank."""
-
-    grad_norm: float
-    learning_rate: float
-
-
-class Learner:
+class DeepSpeedLearner:
     """Scores completions and takes optimiser steps; one per process, all ranks in step."""
 
     def __init__(

@@ -7,7 +7,6 @@ Axes used in this file:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from assay_trainer.learner.batch import MicroBatch
+from assay_trainer.learner.learner import CompletionLogprobs
 from assay_trainer.models.inputs import Visual
 from assay_trainer.models.policy import frozen_names
 
@@ -26,16 +26,6 @@ _BANNED_BIAS = -100.0
 """What the sampler adds to a banned id's logit; the learner adds the same."""
 _CHUNK_TOKENS = 1024
 """Logits exist for this many completion tokens at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionLogprobs:
-    """Log-probability and entropy in nats at each completion token; 0 at padding."""
-
-    logprobs: Float[Tensor, "batch out"]
-    """Carries the gradient."""
-    entropy: Float[Tensor, "batch out"]
-    """Detached."""
 
 
 class CompletionScorer(Protocol):

@@ -39,8 +39,8 @@ from assay_trainer.loops.samples import (
 from assay_trainer.loops.sft import SftExample
 from assay_trainer.loops.stopping import is_requested
 from assay_trainer.metrics_log import write_progress
-from assay_trainer.rollout.pool import CLIPS_PER_ENGINE, RolloutPool
-from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
+from assay_trainer.rollout.pool import CLIPS_PER_ENGINE
+from assay_trainer.rollout.sampler import ClipRequest, SamplerPool, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _due(
 
 
 def _sample(
-    job: ResolvedStageJob, pool: RolloutPool, rows: Sequence[ClipRow], next_place: int
+    job: ResolvedStageJob, pool: SamplerPool, rows: Sequence[ClipRow], next_place: int
 ) -> Chunk:
     spec = job.stage.spec
     assert spec.fusion is not None

@@ -16,7 +16,8 @@ from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
 from assay_trainer.answers import letter_of, parse_answer
 from assay_trainer.records import FAKE, REAL, Frames
-from assay_trainer.rewards.judges.chat import Judge, image_urls
+from assay_trainer.rewards.judges.chat import image_urls
+from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Score
 
 _LOG = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class JudgeProbe:
 
     def __init__(
         self,
-        judges: Mapping[str, Judge],
+        judges: Mapping[str, Judging],
         known: Sequence[KnownReasoning],
         question: str,
         frames: Callable[[str], Frames],
@@ -197,7 +198,7 @@ class JudgeProbe:
             metrics |= found.metrics()
         return metrics
 
-    def _ask(self, judge: Judge) -> Agreement:
+    def _ask(self, judge: Judging) -> Agreement:
         texts = [(k.row_id, text) for k in self._known for text in (k.good, *k.bad.values())]
         shown = {
             k.row_id: image_urls(self._frames(k.row_id), judge.spec.num_frames) for k in self._known

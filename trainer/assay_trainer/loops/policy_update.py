@@ -11,7 +11,7 @@ from assay_api.stage import Rl
 from assay_trainer.algorithms.dapo import dapo_loss
 from assay_trainer.algorithms.importance import importance_weights
 from assay_trainer.learner.batch import Completion, MicroBatch
-from assay_trainer.learner.forward import CompletionLogprobs
+from assay_trainer.learner.learner import CompletionLogprobs
 from assay_trainer.loops.agreement import LIMITS, Disagreement, disagreement, warn_of_disagreement
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.records import ScoredGroup

@@ -7,10 +7,9 @@ from assay_api.stage import Reward, Rl
 from assay_data.dataset.order import derived_seed
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.records import Frames, PromptItem, RolloutGroup
-from assay_trainer.rewards.judges.chat import Judge
+from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.scoring import Scored, score_groups
-from assay_trainer.rollout.pool import RolloutPool
-from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
+from assay_trainer.rollout.sampler import ClipRequest, SamplerPool, SamplingPlan
 
 _MAX_SCORING_TRIES = 3
 """Times that a group whose reward failed is scored, before the step goes on without it."""
@@ -21,10 +20,10 @@ class Collector:
 
     def __init__(
         self,
-        pool: RolloutPool,
+        pool: SamplerPool,
         rl: Rl,
         rewards: Sequence[Reward],
-        judges: Mapping[str, Judge],
+        judges: Mapping[str, Judging],
         frames: Callable[[str], Frames],
         seed: int,
     ) -> None:

@@ -9,8 +9,7 @@ from torch import Tensor
 from assay_data.dataset.order import ShuffledStream
 from assay_trainer.checkpoints import Position
 from assay_trainer.learner.batch import Completion
-from assay_trainer.learner.deepspeed_engine import Update
-from assay_trainer.learner.forward import CompletionLogprobs
+from assay_trainer.learner.learner import CompletionLogprobs, Update
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.recorder import Clock, Recorder
 from assay_trainer.loops.stopping import Stop, StopWatch

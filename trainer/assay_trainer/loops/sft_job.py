@@ -13,8 +13,9 @@ from assay_api.stage import Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.lessons import Example
 from assay_trainer.chat import END, detection_prompt, judge_prompt
+from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.fusion import both_modes, collect
-from assay_trainer.loops.parts import build_parts
+from assay_trainer.loops.publish_model import publish_model
 from assay_trainer.loops.sft import SftExample, run_sft
 from assay_trainer.loops.stopping import SIGTERM_EXIT_CODE, Stop
 
@@ -52,7 +53,7 @@ def run_supervised(job: ResolvedStageJob) -> bool:
     if stop:
         return False
     if parts.learner.rank == 0:
-        parts.publish_model()
+        publish_model(parts)
     return True
 
 

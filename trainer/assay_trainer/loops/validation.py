@@ -21,11 +21,11 @@ from assay_trainer.loops.answer_form import (
 )
 from assay_trainer.records import Frames, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
-from assay_trainer.rewards.judges.chat import Judge, image_urls
+from assay_trainer.rewards.judges.chat import image_urls
+from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.mode_followed import mode_followed_reward
 from assay_trainer.rewards.outcome import Score
-from assay_trainer.rollout.pool import RolloutPool
-from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
+from assay_trainer.rollout.sampler import ClipRequest, SamplerPool, SamplingPlan
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ class Validator:
 
     def __init__(
         self,
-        pool: RolloutPool,
+        pool: SamplerPool,
         prompts: Sequence[PromptItem],
-        judges: Mapping[str, Judge],
+        judges: Mapping[str, Judging],
         frames: Callable[[str], Frames],
         *,
         max_tokens: int,
@@ -76,7 +76,7 @@ class Validator:
                 metrics["judge/held_out_mean"] = fmean(scores)
         return metrics
 
-    def _judged(self, judge: Judge, pairs: Sequence[tuple[PromptItem, Rollout]]) -> list[float]:
+    def _judged(self, judge: Judging, pairs: Sequence[tuple[PromptItem, Rollout]]) -> list[float]:
         """Ask about all reasoning, right or wrong; what got no score is left out."""
 
         def ask(pair: tuple[PromptItem, Rollout]) -> float | None:

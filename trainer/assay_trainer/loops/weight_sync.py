@@ -14,11 +14,10 @@ from assay_api.stage import Rl
 from assay_trainer.learner.batch import Completion
 from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.parts import StageParts
-from assay_trainer.models.policy import DTYPES
+from assay_trainer.models.precision import DTYPES
 from assay_trainer.records import PromptItem
 from assay_trainer.rollout.loaded_weights import mismatch, weights_to_load
-from assay_trainer.rollout.pool import RolloutPool
-from assay_trainer.rollout.sampler import ClipRequest, Sample, SamplingPlan
+from assay_trainer.rollout.sampler import ClipRequest, Sample, SamplerPool, SamplingPlan
 
 _CANARY_TOKENS = 8
 
@@ -26,7 +25,7 @@ _CANARY_TOKENS = 8
 class WeightSync:
     """Pushes the learner's weights to a pool under the version that they have."""
 
-    def __init__(self, parts: StageParts, pool: RolloutPool, canary: PromptItem, rl: Rl) -> None:
+    def __init__(self, parts: StageParts, pool: SamplerPool, canary: PromptItem, rl: Rl) -> None:
         """Compare learner and samplers on the canary prompt after each push."""
         precision = parts.stage.spec.placement.precision
         self._parts, self._pool, self._dtype = parts, pool, DTYPES[precision]

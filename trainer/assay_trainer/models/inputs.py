@@ -8,16 +8,19 @@ Axes used in this file:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Qwen2_5_VLProcessor
 
 from assay_trainer.chat import shown_frames
 from assay_trainer.models.positions import VisualSpan
 from assay_trainer.records import Clip, Frames
+
+if TYPE_CHECKING:
+    # What only handles encoded prompts loads no transformers.
+    from transformers import Qwen2_5_VLProcessor
 
 VISUAL_TOKENS = (
     "<|vision_start|>",
@@ -53,7 +56,7 @@ class EncodedPrompt:
 class PromptEncoder:
     """Encodes prompts exactly as the sampler does, so that both see the same tokens."""
 
-    def __init__(self, processor: Qwen2_5_VLProcessor) -> None:
+    def __init__(self, processor: "Qwen2_5_VLProcessor") -> None:
         """Take the tokenizer and the image and video processors of a model's folder."""
         self._processor = processor
         self._tokenizer = processor.tokenizer
@@ -132,6 +135,6 @@ def completion_text(tokenizer: Any, token_ids: Sequence[int], *, ended: bool) ->
     return text
 
 
-def visual_token_ids(processor: Qwen2_5_VLProcessor) -> tuple[int, ...]:
+def visual_token_ids(processor: "Qwen2_5_VLProcessor") -> tuple[int, ...]:
     """Return the ids that stand for visual content: a sampled one would have no content."""
     return tuple(processor.tokenizer.convert_tokens_to_ids(list(VISUAL_TOKENS)))

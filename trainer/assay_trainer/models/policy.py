@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,10 +14,9 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from assay_api import InvalidInput
 from assay_api.stage import Lora
 from assay_trainer.models.float32_head import Float32Head
+from assay_trainer.models.precision import DTYPES
 from assay_trainer.models.published import check_model_folder
 from assay_trainer.models.vision_attention import attend_by_window_size
-
-DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from assay_trainer.algorithms.advantages import group_advantages
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
 from assay_trainer.rewards.accuracy import accuracy_reward, is_correct
 from assay_trainer.rewards.format import format_reward
-from assay_trainer.rewards.judges.chat import Judge, image_urls
+from assay_trainer.rewards.judges.chat import image_urls
+from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.mode_followed import mode_followed_reward
 from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, RewardFunction, Score
 from assay_trainer.rewards.overlong import OverlongReward
@@ -58,7 +59,7 @@ class Scored:
 def score_groups(
     groups: Sequence[RolloutGroup],
     rewards: Sequence[Reward],
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, Judging],
     frames: Frames,
     *,
     std_floor: float,
@@ -93,7 +94,7 @@ def score_groups(
 
 
 def build_terms(
-    rewards: Sequence[Reward], judges: Mapping[str, Judge], frames: Frames
+    rewards: Sequence[Reward], judges: Mapping[str, Judging], frames: Frames
 ) -> tuple[Term, ...]:
     """Return the terms that the rewards stand for.
 
@@ -113,7 +114,7 @@ def build_terms(
 
 
 def _function(
-    index: int, reward: Reward, judges: Mapping[str, Judge], frames: Frames
+    index: int, reward: Reward, judges: Mapping[str, Judging], frames: Frames
 ) -> RewardFunction:
     match reward.type:
         case RewardType.FORMAT:

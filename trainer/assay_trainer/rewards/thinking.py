@@ -2,20 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from assay_api import ThinkingMode
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.accuracy import accuracy_reward
+from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.outcome import Outcome, Score
-
-
-class Judging(Protocol):
-    """Somebody who scores reasoning."""
-
-    def score(self, question: str, reasoning: str, image_urls: Sequence[str]) -> Outcome:
-        """Return a score between 0 and 1, or why there is none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,3 +66,42 @@ class Sampler(Protocol):
     def loaded(self) -> LoadedWeights:
         """Return what it samples from now, read back from the model that it runs."""
         ...
+
+
+class SamplerPool(Protocol):
+    """Samplers side by side under the same weights, which read the clips themselves."""
+
+    def wait_ready(self) -> None:
+        """Wait until every one has loaded its model.
+
+        Raises:
+            InvalidInput: model or dataset are not what one needs.
+            EngineError: one failed too often.
+        """
+        ...
+
+    def sample(
+        self, requests: Sequence[ClipRequest], plan: SamplingPlan
+    ) -> list[tuple[Sample, ...]]:
+        """Draw `plan.num_samples` completions for each request, in order.
+
+        Raises:
+            EngineError: one failed too often.
+        """
+        ...
+
+    def load(self, weights: Mapping[str, Tensor], policy_version: int) -> list[LoadedWeights]:
+        """Sample from these weights from now on; return what each has then, as it read it back.
+
+        Raises:
+            EngineError: one failed too often.
+        """
+        ...
+
+    def each(self, request: ClipRequest, plan: SamplingPlan) -> list[Sample]:
+        """Ask every one the same, for comparing them; return the first completion of each.
+
+        Raises:
+            EngineError: one failed too often.
+        """
+        ...
