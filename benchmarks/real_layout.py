@@ -5,9 +5,11 @@ tokenizer, prompts of 1,400 tokens (16 frames of 364 x 364), BFloat16, LoRA, two
 engines, on CPUs, by the product's own commands. Prints, for `docs/measurements/real-model.md`, time
 and memory of each process, bytes synced and saved, and how far sampler and learner differ.
 
-A random model does not keep to the answer format, so no group of RL would be usable. The stage
-`format` teaches it first, all weights, on small frames of the same videos, one of four fixed
-answers each time: it learns to write the format, and to guess. What it is worth says nothing.
+A random model does not keep to the answer format, so no group of RL would be usable. Two stages
+teach it first, all weights, one of four fixed answers each time: it learns to write the format, and
+to guess. `format` has small frames of the same videos, because a step of that costs little;
+`format-long` goes on with the frames of the recipe, because what was learned after a short prompt
+is lost after a long one. What the model is worth says nothing.
 """
 
 import argparse
@@ -62,13 +64,14 @@ def main() -> int:
     parser.add_argument("--store", type=Path, required=True, help="folder of the run")
     parser.add_argument("--width", type=float, default=0.1, help="of 7B's width (default 0.1)")
     parser.add_argument("--depth", type=float, default=1.0, help="of 7B's layers (default 1)")
-    parser.add_argument("--format-steps", type=int, default=60, help="steps of the stage format")
+    parser.add_argument("--format-steps", type=int, default=50, help="steps of the stage format")
+    parser.add_argument("--long-steps", type=int, default=16, help="steps of format-long")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     store = arguments.store.absolute()
     prepare(store, arguments.width, arguments.depth)
     steps = []
-    for name, documents in manifests(store, arguments.format_steps).items():
+    for name, documents in manifests(store, arguments.format_steps, arguments.long_steps).items():
         path = store / "manifests" / f"{name}.yaml"
         path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
         earlier = [str(file) for file in (store / "manifests").glob("*.yaml")]
@@ -113,7 +116,7 @@ def prepare(store: Path, width: float, depth: float) -> None:
     (videos / "lessons.json").write_text(json.dumps(lessons))
 
 
-def manifests(store: Path, format_steps: int) -> dict[str, list[dict[str, Any]]]:
+def manifests(store: Path, format_steps: int, long_steps: int) -> dict[str, list[dict[str, Any]]]:
     """Return the resources of each step, by the name of the last of them."""
     adapters = {"rank": 16, "alpha": 32}
     linear = {"schedule": "Linear", "warmupSteps": 5}
@@ -144,17 +147,22 @@ def manifests(store: Path, format_steps: int) -> dict[str, list[dict[str, Any]]]
                 {"uri": (store / "base").as_uri()},
                 "small",
                 microBatch=8,
-                sft={
-                    "task": "Format",
-                    "steps": format_steps,
-                    "examplesPerStep": 8,
-                    "optimizer": {"learningRate": 1e-3, "beta2": 0.95, **linear},
-                },
+                sft=examples(format_steps, 8, learningRate=1e-3, **linear),
+            ),
+        ],
+        "format-long": [
+            dataset(store, "clips", {"count": 16, "fps": 4, "maxPixels": 147456}),
+            stage(
+                "format-long",
+                after("format"),
+                "clips",
+                sft=examples(long_steps, 4, learningRate=5e-4, **linear),
             ),
         ],
         "foundation": [
-            dataset(store, "clips", {"count": 16, "fps": 4, "maxPixels": 147456}),
-            stage("foundation", after("format"), "clips", rl=rl, rewards=rewards, lora=adapters),
+            stage(
+                "foundation", after("format-long"), "clips", rl=rl, rewards=rewards, lora=adapters
+            ),
         ],
         "fusion": [stage("fusion", after("foundation"), "clips", fusion=fusion, lora=adapters)],
         "advanced": [
@@ -180,6 +188,16 @@ def manifests(store: Path, format_steps: int) -> dict[str, list[dict[str, Any]]]
                 },
             )
         ],
+    }
+
+
+def examples(steps: int, per_step: int, **optimizer: Any) -> dict[str, Any]:
+    """Return the method of a stage that learns the answer format."""
+    return {
+        "task": "Format",
+        "steps": steps,
+        "examplesPerStep": per_step,
+        "optimizer": {"beta2": 0.95, **optimizer},
     }
 
 
@@ -214,7 +232,6 @@ def stage(
         {
             "model": dict(model),
             "dataset": clips,
-            "prompt": {"question": QUESTION},
             **method,
             "placement": spread,
             "checkpoint": {"every": 1 if "sft" not in method else 20, "keep": 1},
