@@ -138,7 +138,7 @@ def manifests(store: Path, format_steps: int, long_steps: int) -> dict[str, list
         "steps": 2,
         "examplesPerStep": 4,
     }
-    advanced = {**rl, "modes": ["Think", "NoThink"], "dynamicSampling": False}
+    advanced = {**rl, "modes": ["Think", "NoThink"], "groupFilter": "Reward"}
     return {
         "format": [
             dataset(store, "small", {"count": 4, "sampling": "Whole", "maxPixels": 3136}),

@@ -155,6 +155,13 @@ class Validation(Model):
     )
 
 
+class GroupFilter(StrEnum):
+    """Which rollout groups dynamic sampling fills a batch with."""
+
+    CORRECTNESS = "Correctness"
+    REWARD = "Reward"
+
+
 class Rl(Model):
     """Reinforcement learning with DAPO (arXiv:2503.14476)."""
 
@@ -186,16 +193,22 @@ class Rl(Model):
     )
     dynamic_sampling: bool = Field(
         default=True,
-        description="Learn only from groups that are neither all right nor all wrong, and sample "
-        "more prompts to fill the batch. False: learn from all groups whose rewards differ, as "
-        "when right answers are ranked by their reasoning.",
+        description="Learn only from groups that groupFilter keeps, and sample more prompts to "
+        "fill the batch, each thinking mode by itself. False: one round, and the batch is all of "
+        "its groups; those whose rewards are all equal have no gradient.",
+    )
+    group_filter: GroupFilter = Field(
+        default=GroupFilter.CORRECTNESS,
+        description="Dynamic sampling: the groups that are kept. Correctness: neither all right "
+        "nor all wrong, as in DAPO. Reward: all whose rewards differ, as when right answers are "
+        "ranked by their reasoning.",
     )
     max_sampling_rounds: int = Field(
         default=3,
         ge=1,
         le=100,
-        description="Dynamic sampling: rounds of new prompts to fill a batch with groups that are "
-        "neither all right nor all wrong; after the last the step goes on with those found.",
+        description="Dynamic sampling: rounds of new prompts to fill a batch, each at most as "
+        "large as the first; after the last the step goes on with the groups found.",
     )
     max_empty_steps: int = Field(
         default=5,
@@ -221,6 +234,15 @@ class Rl(Model):
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW.")
     validation: Validation = Field(default=Validation(), description="Held-out accuracy.")
+
+    @model_validator(mode="after")
+    def _filter_acts(self) -> Self:
+        if not self.dynamic_sampling and self.group_filter is not GroupFilter.CORRECTNESS:
+            raise ValueError(
+                f"groupFilter: {self.group_filter.value} needs dynamicSampling: true; without it "
+                "a batch is all groups of one round"
+            )
+        return self
 
 
 class Fusion(Model):

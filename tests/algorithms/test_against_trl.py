@@ -173,6 +173,28 @@ def test_loss_and_gradient_are_the_same(
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=0)
 
 
+def test_a_tie_that_is_not_computed_counts_in_the_loss_as_it_does_in_trl(
+    trainer: "GRPOTrainer", scored: dict[str, Tensor], given: Given
+) -> None:
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in scored.items()}
+    inputs["advantages"] = inputs["advantages"].clone()
+    inputs["advantages"][GROUP_SIZE:] = 0.0
+    answer_with(trainer, given.new.clone().requires_grad_())
+    their_loss = trainer._compute_loss(trainer.model, inputs)
+
+    ranked = slice(0, GROUP_SIZE)
+    learner, sampler = given.old.double()[ranked], given.sampler.double()[ranked]
+    our_loss = dapo_loss(
+        given.new[ranked],
+        learner,
+        inputs["advantages"][ranked],
+        importance_weights(learner, sampler, MASK[ranked], cap=2.0),
+        MASK[ranked],
+        num_tokens=sum(LENGTHS),
+    ).loss
+    torch.testing.assert_close(our_loss, their_loss.detach(), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("max_tokens", "buffer_tokens"), [(750, 150), (20, 19), (4096, 256)])
 def test_the_overlong_punishment_is_the_same(
     trl: ModuleType, max_tokens: int, buffer_tokens: int

@@ -86,8 +86,9 @@ def message_of(text: str) -> str:
             "  rewards: [{type: Accuracy}]\n  rl: 3\n",
             "field spec.rl: got 3, must be a mapping with the fields steps, promptsPerStep, "
             "groupSize, modes, maxCompletionTokens, temperature, clipLow, clipHigh, "
-            "importanceWeightCap, advantageStdFloor, dynamicSampling, maxSamplingRounds, "
-            "maxEmptySteps, logprobTolerance, batchInvariant, optimizer, validation",
+            "importanceWeightCap, advantageStdFloor, dynamicSampling, groupFilter, "
+            "maxSamplingRounds, maxEmptySteps, logprobTolerance, batchInvariant, "
+            "optimizer, validation",
         ),
         (
             RL + "  seed: many\n",

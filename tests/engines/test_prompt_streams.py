@@ -1,5 +1,4 @@
 from collections import Counter
-from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +10,7 @@ from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample
 
 MODES = (ThinkingMode.THINK, ThinkingMode.NO_THINK)
-sizes, seeds, places = st.integers(1, 20), st.integers(0, 2**31), st.integers(0, 200)
+seeds, places = st.integers(0, 2**31), st.integers(0, 200)
 
 
 def row(name: str, label: str = "real") -> ClipRow:
@@ -33,24 +32,25 @@ def row(name: str, label: str = "real") -> ClipRow:
     )
 
 
-@given(size=sizes, seed=seeds, turn=st.integers(0, 5))
-def test_within_a_round_the_modes_come_in_turn(size, seed, turn) -> None:
-    rows = [row(f"v{index}") for index in range(size)]
+@given(modes=st.lists(st.sampled_from(MODES), max_size=30), seed=seeds, start=places)
+def test_each_prompt_asks_in_the_mode_that_is_wanted_of_it(modes, seed, start) -> None:
+    rows = [row(f"v{index}") for index in range(7)]
 
-    drawn = PromptStream(rows, Prompt(question="Real?"), MODES, seed).draw(turn * size, size)
+    drawn = PromptStream(rows, Prompt(question="Real?"), seed).draw(start, modes)
 
-    assert all(left.mode is not right.mode for left, right in pairwise(drawn))
+    assert [item.mode for item in drawn] == modes
     for item in drawn:
         flag = {"Think": "/think", "NoThink": "/no_think"}[item.mode]
         assert item.text.endswith(f"Real? {flag}<|im_end|>\n<|im_start|>assistant\n")
 
 
-@given(seed=seeds, start=places, count=st.integers(0, 30))
-def test_any_prompt_is_reached_without_what_came_before(seed, start, count) -> None:
+@given(seed=seeds, start=places, modes=st.lists(st.sampled_from(MODES), max_size=30))
+def test_any_prompt_is_reached_without_what_came_before(seed, start, modes) -> None:
     rows = [row(f"v{index}") for index in range(7)]
-    stream = PromptStream(rows, BUSTERX_PROMPT, MODES, seed)
+    stream = PromptStream(rows, BUSTERX_PROMPT, seed)
+    before = [ThinkingMode.THINK] * start
 
-    assert stream.draw(start, count) == stream.draw(0, start + count)[start:]
+    assert stream.draw(start, modes) == stream.draw(0, before + modes)[start:]
 
 
 @given(num_real=st.integers(1, 9), num_fake=st.integers(1, 9), seed=seeds)
@@ -59,7 +59,7 @@ def test_a_round_asks_about_both_classes_equally_often(num_real, num_fake, seed)
     rows += [row(f"f{index}", "fake") for index in range(num_fake)]
     most = max(num_real, num_fake)
 
-    drawn = PromptStream(rows, BUSTERX_PROMPT, MODES, seed).draw(0, 2 * most)
+    drawn = PromptStream(rows, BUSTERX_PROMPT, seed).draw(0, MODES * most)
 
     assert Counter(item.label for item in drawn) == {"real": most, "fake": most}
     times = Counter(item.row_id for item in drawn)

@@ -19,6 +19,7 @@ from played_rl import (
 )
 
 from assay_api import NothingToLearnError
+from assay_api.stage import GroupFilter
 from assay_data.store import Store, open_store
 from assay_trainer.algorithms.dynamic_sampling import count_acceptance
 from assay_trainer.checkpoints import Position
@@ -108,13 +109,20 @@ def test_a_stage_without_an_optimiser_step_does_not_succeed(store: Store) -> Non
     )
 
 
-def test_groups_whose_rewards_are_equal_are_no_use_without_dynamic_sampling(store: Store) -> None:
-    all_right = [group(RIGHT, RIGHT)] * 2
-    _, error = run(store, [all_right] * 3, dynamicSampling=False)
-    assert "2 were all right" in str(error)
-    assert "learn from right answers too" in str(error)
-    _, error = run(store, [[group(WRONG, WRONG)]] * 3, dynamicSampling=False)
-    assert "all rewards of a group are equal" in str(error)
+@pytest.mark.parametrize(
+    ("method", "texts", "advice"),
+    [
+        ({}, (RIGHT, RIGHT), "from right answers too (groupFilter: Reward with the reward"),
+        ({}, (WRONG, WRONG), "the model is too seldom right to learn from its own answers"),
+        ({"groupFilter": "Reward"}, (RIGHT, RIGHT), "give clips that are harder, or add a reward"),
+        ({"dynamicSampling": False}, (WRONG, WRONG), "give clips that are easier, or add a reward"),
+    ],
+)
+def test_what_helps_against_ties_depends_on_what_is_learned_from(
+    store: Store, method: dict[str, object], texts: tuple[str, str], advice: str
+) -> None:
+    _, error = run(store, [[group(*texts)] * 2] * 3, **method)
+    assert advice in str(error)
 
 
 def test_all_ranks_stop_at_the_same_step_with_the_same_words(store: Store) -> None:
@@ -156,7 +164,7 @@ def test_answers_in_another_form_are_told_by_what_the_prompt_asks_for(
     groups = [group("A", "B", prompt=prompt)]
     rl = played_job(steps=9, maxEmptySteps=1).stage.spec.rl
     assert rl is not None
-    sample = empty_sample(groups, count_acceptance(groups))
+    sample = empty_sample(groups, count_acceptance(groups, GroupFilter.CORRECTNESS))
     with pytest.raises(NothingToLearnError) as raised:
         refuse_emptiness(Position(1, 0, 2, 1), rl, sample)
     assert f"What to do: {advice}" in str(raised.value)

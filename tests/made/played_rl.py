@@ -129,7 +129,7 @@ def play(
     )
     leads = learner.rank == 0
     parts.recorder = lambda: Recorder(store, total_steps=job.stage.spec.total_steps, leads=leads)
-    prompts: Any = SimpleNamespace(draw=lambda cursor, count: [])
+    prompts: Any = SimpleNamespace(draw=lambda cursor, modes: [])
     fakes: Any = samplers
     leader = Leader(fakes, fakes, fakes, fakes) if leads else None
     with pytest.MonkeyPatch.context() as patch:

@@ -140,6 +140,8 @@ def rl_numbers(step: int, done: int) -> dict[str, float]:
         "grad_norm": 0.5 + 0.1 * math.sin(step),
         "clip_fraction": 0.01 * share,
         "sampling/acceptance": 1 - 0.5 * share,
+        "sampling/learned_share_think": 0.5 + 0.2 * share,
+        "sampling/learned_share_no_think": 0.5 - 0.2 * share,
         "time/rollout_seconds": 2.0,
         "time/score_seconds": 0.4,
         "time/learn_seconds": 1.5 + 0.2 * math.sin(step),

@@ -19,7 +19,7 @@ from assay_api.platform import Toleration
 from assay_api.reward_model import RewardModelSpec
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
-from assay_api.stage import Reward, Sft, TrainingStageSpec
+from assay_api.stage import Reward, Rl, Sft, TrainingStageSpec
 from assay_api.tracking import Tracker
 
 
@@ -138,6 +138,14 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         Rule(
             "self.bufferTokens < self.maxTokens",
             "bufferTokens is the length of the ramp before maxTokens and must be smaller",
+        ),
+    ),
+    Rl: (
+        Rule(
+            "self.dynamicSampling || self.groupFilter == 'Correctness'",
+            "groupFilter needs dynamicSampling: true; without it a batch is all groups of one "
+            "round",
+            field=".groupFilter",
         ),
     ),
     Tracker: (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from assay_api.errors import NothingToLearnError
-from assay_api.stage import Rl
+from assay_api.stage import GroupFilter, Rl
 from assay_trainer.algorithms.dynamic_sampling import Acceptance
 from assay_trainer.answers import parse_answer
 from assay_trainer.checkpoints import Position
@@ -93,13 +93,18 @@ def _advice(rl: Rl, sample: EmptySample) -> str:
     counts = sample.acceptance
     if sample.well_formed < LOW_WELL_FORMED and counts.num_all_wrong:
         return form_advice(sample.missing_tags)
-    if counts.num_all_right > counts.num_all_wrong:
+    by_reward = not rl.dynamic_sampling or rl.group_filter is GroupFilter.REWARD
+    if counts.num_all_right > counts.num_all_wrong and not by_reward:
         return (
             "the model answers nearly everything right already: give harder clips, or let it learn "
-            "from right answers too (dynamicSampling: false with the reward Thinking)"
+            "from right answers too (groupFilter: Reward with the reward Thinking)"
         )
-    if not rl.dynamic_sampling:
-        return "all rewards of a group are equal: add a reward that tells its answers apart"
+    if by_reward:
+        return (
+            "all rewards of a group are equal: give clips that are "
+            f"{'harder' if counts.num_all_right > counts.num_all_wrong else 'easier'}, or add a "
+            "reward that tells the answers of a group apart"
+        )
     return (
         "the model is too seldom right to learn from its own answers: raise spec.rl.groupSize or "
         "spec.rl.maxSamplingRounds, give easier clips, or put a stage of sft before this one"

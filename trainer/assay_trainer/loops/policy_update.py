@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from assay_api.stage import Rl
 from assay_trainer.algorithms.dapo import dapo_loss
+from assay_trainer.algorithms.dynamic_sampling import is_tie, num_batch_tokens
 from assay_trainer.algorithms.importance import importance_weights
 from assay_trainer.learner.batch import Completion, MicroBatch
 from assay_trainer.learner.learner import CompletionLogprobs
@@ -41,21 +42,29 @@ class Seen:
 
 
 def learn(parts: StageParts, rl: Rl, groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Take one optimiser step on the groups of all ranks together; return what was seen."""
+    """Take one optimiser step on the groups of all ranks together; return what was seen.
+
+    Args:
+        parts: of the stage.
+        rl: the stage's method.
+        groups: the batch, the same on all ranks; at least one is no tie. Ties are not computed,
+            their gradient is zero, but the loss is divided by their tokens too.
+    """
     learner = parts.learner
-    num_tokens = sum(len(r.token_ids) for g in groups for r in g.group.rollouts)
-    rows = [row for g in groups[learner.rank :: learner.world_size] for row in _rows(parts, g)]
+    num_tokens = num_batch_tokens(groups)
+    ranked = [group for group in groups if not is_tie(group)]
+    rows = [row for g in ranked[learner.rank :: learner.world_size] for row in _rows(parts, g)]
     size = parts.stage.spec.placement.micro_batch
     cuts = [rows[start : start + size] for start in range(0, len(rows), size)]
     # Ranks reduce gradients together: one with less to do repeats a row that weighs nothing.
     most = max(learner.gather(len(cuts)))
     if len(cuts) < most:
-        spare = replace(_rows(parts, groups[0])[0], advantage=0.0, idle=True)
+        spare = replace(_rows(parts, ranked[0])[0], advantage=0.0, idle=True)
         cuts += [[spare]] * (most - len(cuts))
     losses = [MicroBatchLoss(parts, rl, cut, num_tokens) for cut in cuts]
     update = learner.update([(loss.batch, loss) for loss in losses])
     seen = learner.gather([loss.seen for loss in losses if loss.seen is not None])
-    combined = _combined([one for rank in seen for one in rank], num_tokens)
+    combined = _combined([one for rank in seen for one in rank])
     if learner.rank == 0:
         warn_of_disagreement(combined, parts.stage.spec.placement.precision)
     return {
@@ -69,7 +78,7 @@ class MicroBatchLoss:
     """The DAPO loss of one micro-batch, and what it saw when it was computed."""
 
     def __init__(self, parts: StageParts, rl: Rl, rows: Sequence[Row], num_tokens: int) -> None:
-        """Collate the rows; `num_tokens` is that of the whole global batch."""
+        """Collate the rows; `num_tokens` is what the loss of the global batch is divided by."""
         self.batch: MicroBatch = parts.micro_batches([row.completion for row in rows])[0]
         self.seen: Seen | None = None
         self._rl = rl
@@ -119,7 +128,8 @@ def _rows(parts: StageParts, scored: ScoredGroup) -> list[Row]:
     ]
 
 
-def _combined(seen: Sequence[Seen], num_tokens: int) -> dict[str, float]:
+def _combined(seen: Sequence[Seen]) -> dict[str, float]:
+    num_tokens = sum(one.num_tokens for one in seen)
     return {
         "loss": sum(one.loss for one in seen),
         "entropy/mean_nats": sum(one.entropy_nats for one in seen) / num_tokens,

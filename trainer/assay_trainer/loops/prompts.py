@@ -1,4 +1,4 @@
-"""The stream of prompts: which clip is asked about in which mode, at each place of the stream."""
+"""The stream of prompts: which clip is asked about at each place of the stream."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,19 @@ from assay_trainer.records import PromptItem
 
 
 class PromptStream:
-    """Prompts about the rows of a dataset, in all thinking modes in turn."""
+    """Prompts about the rows of a dataset, in the thinking modes that are asked for."""
 
-    def __init__(
-        self, rows: Sequence[ClipRow], prompt: Prompt, modes: Sequence[ThinkingMode], seed: int
-    ) -> None:
-        """Ask about these rows, both classes equally often; clips change modes by the round."""
+    def __init__(self, rows: Sequence[ClipRow], prompt: Prompt, seed: int) -> None:
+        """Ask about these rows, both classes equally often, in a new order each time round."""
         self._stream = ShuffledStream(balanced(rows), seed)
         self._prompt = prompt
-        self._modes = tuple(modes)
 
-    def draw(self, cursor: int, count: int) -> list[PromptItem]:
-        """Return the prompts at `cursor` and the places after it."""
-        drawn = self._stream.draw(cursor, count)
+    def draw(self, cursor: int, modes: Sequence[ThinkingMode]) -> list[PromptItem]:
+        """Return the prompts at `cursor` and the places after it, one in each of these modes."""
+        drawn = self._stream.draw(cursor, len(modes))
         return [
-            prompt_item(row, self._prompt, self._modes[(place + turn) % len(self._modes)])
-            for place, (turn, row) in enumerate(drawn, start=cursor)
+            prompt_item(row, self._prompt, mode)
+            for (_, row), mode in zip(drawn, modes, strict=True)
         ]
 
 

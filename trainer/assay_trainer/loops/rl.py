@@ -7,28 +7,21 @@ others what to learn from; each learns from its share.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from pydantic.alias_generators import to_snake
-
-from assay_trainer.algorithms.dynamic_sampling import (
-    Acceptance,
-    count_acceptance,
-    keep_mixed,
-    keep_ranked,
-    prompts_to_draw,
-)
 from assay_trainer.checkpoints import Position
 from assay_trainer.loops.empty_steps import EmptySample, empty_sample, refuse_emptiness
 from assay_trainer.loops.judge_probe import JudgeProbe
+from assay_trainer.loops.mode_shares import ModeCounts, ModeWatch
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.policy_update import learn
 from assay_trainer.loops.prompts import PromptStream
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.loops.rollouts import Collector
+from assay_trainer.loops.sampled_rounds import SampledRounds
 from assay_trainer.loops.stopping import StopWatch
 from assay_trainer.loops.validation import HELD_OUT, Validator
 from assay_trainer.loops.weight_sync import WeightSync
@@ -45,11 +38,13 @@ class Batch:
     step: int
     groups: tuple[ScoredGroup, ...]
     metrics: Mapping[str, float]
+    counts: ModeCounts
+    """Groups by thinking mode."""
     empty: EmptySample | None = None
     """What was sampled, where no group is usable."""
 
 
-_NOTHING = Batch(step=0, groups=(), metrics={})
+_NOTHING = Batch(step=0, groups=(), metrics={}, counts=ModeCounts())
 """What a learner process that does not lead says before it is told."""
 
 
@@ -76,6 +71,7 @@ class RlLoop:
         self._checkpoints = parts.checkpoints()
         self._every = spec.checkpoint.every
         self._recorder = parts.recorder()
+        self._mode_watch = ModeWatch(spec.rl)
         self._stop_watch = StopWatch(parts.job, parts.store, parts.learner)
         self._clock = Clock()
 
@@ -124,27 +120,15 @@ class RlLoop:
 
     def _fill(self, position: Position) -> tuple[int, Batch]:
         assert self._leader is not None
-        groups: tuple[ScoredGroup, ...] = ()
-        seen: list[ScoredGroup] = []
-        acceptance, cursor, num_rounds, num_abstained = Acceptance(), position.cursor, 0, 0
-        while count := prompts_to_draw(
-            acceptance,
-            num_wanted=self._rl.prompts_per_step,
-            num_rounds=num_rounds,
-            max_rounds=self._rl.max_sampling_rounds if self._rl.dynamic_sampling else 1,
-        ):
-            prompts = self._prompts.draw(cursor, count)
-            scored = self._leader.collector.collect(prompts, cursor, self._clock)
-            cursor, num_rounds = cursor + count, num_rounds + 1
-            acceptance += count_acceptance(scored.groups, len(scored.failures))
-            num_abstained += len(scored.abstentions)
-            seen += scored.groups
-            keep = keep_mixed if self._rl.dynamic_sampling else keep_ranked
-            groups += keep(scored.groups)
-        kept = groups[: self._rl.prompts_per_step]
-        metrics = _metrics_of(seen, acceptance) | {"judge/abstained_groups": float(num_abstained)}
-        empty = None if kept else empty_sample(seen, acceptance)
-        return cursor, Batch(position.step + 1, kept, metrics, empty)
+        rounds, cursor = SampledRounds(self._rl, position.step), position.cursor
+        while asked := rounds.next_modes():
+            prompts = self._prompts.draw(cursor, asked)
+            rounds.add(self._leader.collector.collect(prompts, cursor, self._clock))
+            cursor += len(asked)
+        groups = rounds.batch()
+        empty = None if groups else empty_sample(rounds.groups, rounds.acceptance())
+        batch = Batch(position.step + 1, groups, rounds.metrics(), rounds.mode_counts(), empty)
+        return cursor, batch
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Take one optimiser step; without a usable group none is taken."""
@@ -204,6 +188,7 @@ class RlLoop:
             return
         rows = {row.row_id: (row.video_id, row.generator) for row in self._parts.dataset.rows()}
         write_rollouts(self._parts.store, batch.step, batch.groups, rows)
+        self._mode_watch.see(batch.step, batch.counts)
         merged = {name: value for part in metrics for name, value in part.items()}
         self._recorder.record(batch.step, merged | self._clock.read())
 
@@ -213,26 +198,3 @@ def _counted(position: Position, *, learned: bool) -> Position:
     if not learned:
         return replace(position, empty_steps=position.empty_steps + 1)
     return replace(position, policy_version=position.policy_version + 1, empty_steps=0)
-
-
-def _metrics_of(scored: Sequence[ScoredGroup], acceptance: Acceptance) -> dict[str, float]:
-    """Average over all that was sampled, not only over what is learned from."""
-    if not scored:
-        return {"sampling/acceptance": acceptance.rate}
-    rewards = [reward for group in scored for reward in group.rewards]
-    correct = [right for group in scored for right in group.correct]
-    lengths = [len(r.token_ids) for group in scored for r in group.group.rollouts]
-    metrics = {
-        "sampling/acceptance": acceptance.rate,
-        "sampling/groups": float(acceptance.num_sampled),
-        "sampling/failed_groups": float(acceptance.num_failed),
-        "reward/mean": fmean(rewards),
-        "accuracy/sampled": fmean(correct),
-        "length/mean_tokens": fmean(lengths),
-        "length/truncated": fmean(r.truncated for group in scored for r in group.group.rollouts),
-    }
-    for name in scored[0].terms:
-        given = [v for group in scored for v in group.terms[name] if v is not None]
-        if given:
-            metrics[f"reward/{to_snake(name)}"] = fmean(given)
-    return metrics

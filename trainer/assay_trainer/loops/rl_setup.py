@@ -31,7 +31,7 @@ def rl_loop(parts: StageParts, pool: SamplerPool | None, judges: Mapping[str, Ju
     spec = parts.stage.spec
     assert spec.rl is not None
     prompts = PromptStream(
-        parts.dataset.rows(Split.TRAIN), spec.prompt, spec.rl.modes, derived_seed(spec.seed, "rl")
+        parts.dataset.rows(Split.TRAIN), spec.prompt, derived_seed(spec.seed, "rl")
     )
     return RlLoop(parts, prompts, None if pool is None else _leader(parts, pool, judges))
 

@@ -81,7 +81,14 @@ _PLANS = (
     _Plan(
         "Clipping and dynamic sampling",
         "share",
-        {"clip_fraction": "tokens clipped", "sampling/acceptance": "groups accepted"},
+        {
+            "clip_fraction": "tokens clipped",
+            "sampling/acceptance": "groups accepted",
+            "sampling/acceptance_think": "groups accepted, think",
+            "sampling/acceptance_no_think": "groups accepted, no think",
+            "sampling/learned_share_think": "groups learned from: think",
+            "sampling/learned_share_no_think": "groups learned from: no think",
+        },
     ),
     _Plan(_WHOLE_STEP, "seconds", {"time/step_seconds": "whole step"}),
     _Plan(
