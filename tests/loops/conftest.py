@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,15 +21,19 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> str:
     return publish_rows(tmp_path_factory.mktemp("clips"), rows).url
 
 
-@pytest.fixture
-def played_orders(clips: str, tmp_path: Path) -> Callable[..., ResolvedStageJob]:
-    """Write the orders of a stage on those clips; give its method and what else its spec has."""
+@pytest.fixture(scope="session")
+def played_orders(
+    clips: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., ResolvedStageJob]:
+    """Write the orders of a new stage on those clips: its method and what else its spec has."""
 
     def write(**spec: Any) -> ResolvedStageJob:
         written = {"model": {"uri": "m"}, "dataset": "clips", "prompt": {"question": QUESTION}}
         written |= {"placement": {"precision": "Float32"}}
         stage = {"metadata": {"name": "played", "uid": "u"}, "spec": written | spec}
         orders = {"stage": stage, "attempt": 1, "model": {"uri": "m"}, "dataset": clips}
-        return ResolvedStageJob.model_validate(orders | {"output": str(tmp_path / "stage")})
+        return ResolvedStageJob.model_validate(
+            orders | {"output": str(tmp_path_factory.mktemp("stage"))}
+        )
 
     return write

@@ -1,17 +1,15 @@
 """RL that finds nothing to learn from: it ends with the model's answers, and never succeeds."""
 
 import json
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from played_engines import PlayedLearner, PlayedRanks
 from played_rl import (
     RIGHT,
     WRONG,
     PlayedCheckpoints,
-    PlayedLearner,
-    PlayedRanks,
     PlayedSamplers,
     group,
     play,
@@ -49,7 +47,7 @@ def run(
     job = played_job(**{"steps": len(plan), "maxEmptySteps": 3, **method})
     error = None
     try:
-        assert play(job, store, checkpoints, samplers, PlayedLearner(PlayedRanks(1), 0))
+        assert play(job, store, checkpoints, samplers, PlayedLearner())
     except NothingToLearnError as raised:
         error = raised
     return [position for position, _ in checkpoints.saved], error
@@ -126,22 +124,17 @@ def test_what_helps_against_ties_depends_on_what_is_learned_from(
 
 
 def test_all_ranks_stop_at_the_same_step_with_the_same_words(store: Store) -> None:
-    ranks, told = PlayedRanks(2), ["", ""]
+    ranks = PlayedRanks(2)
 
-    def one(rank: int) -> None:
+    def one(rank: int) -> str:
         checkpoints = PlayedCheckpoints(BEGIN)
         samplers = PlayedSamplers(lambda number: EMPTY)
-        try:
-            job = played_job(steps=9, maxEmptySteps=2)
+        job = played_job(steps=9, maxEmptySteps=2)
+        with pytest.raises(NothingToLearnError) as raised:
             play(job, store, checkpoints, samplers, PlayedLearner(ranks, rank))
-        except NothingToLearnError as error:
-            told[rank] = str(error)
+        return str(raised.value)
 
-    threads = [threading.Thread(target=one, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
+    told = ranks.run(one)
     assert told[0] == told[1]
     assert told[0].startswith("steps 1 to 2 found no usable rollout group")
     assert '"The answer is A."' in told[0]

@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from played_engines import PlayedLearner
 from played_rl import (
     RIGHT,
     WRONG,
     PlayedCheckpoints,
-    PlayedLearner,
-    PlayedRanks,
     PlayedSamplers,
     group,
     play,
@@ -49,7 +48,7 @@ def run(
         ask()
     checkpoints = PlayedCheckpoints(Position(start, start, 2 * start))
     samplers = PlayedSamplers(sampled)
-    finished = play(job, store, checkpoints, samplers, PlayedLearner(PlayedRanks(1), 0))
+    finished = play(job, store, checkpoints, samplers, PlayedLearner())
     saved = [(position.step, position.cursor, score) for position, score in checkpoints.saved]
     return finished, saved, samplers.num_sampled
 

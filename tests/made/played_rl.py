@@ -1,11 +1,11 @@
 """The RL loop with played samplers and no engine: what is sampled, step by step, is given."""
 
-import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from played_engines import PlayedLearner
 
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_data.store import Store
@@ -31,35 +31,6 @@ def group(*texts: str, prompt: str = "...") -> ScoredGroup:
         correct=right,
         advantages=tuple(one - mean for one in right),
     )
-
-
-class PlayedRanks:
-    """Learner processes as threads; each gives and gets what the others do."""
-
-    def __init__(self, world_size: int) -> None:
-        self.world_size = world_size
-        self._values: list[Any] = [None] * world_size
-        self._barrier = threading.Barrier(world_size, timeout=20)
-
-    def exchange(self, rank: int, value: Any) -> list[Any]:
-        self._values[rank] = value
-        self._barrier.wait()
-        values = list(self._values)
-        self._barrier.wait()
-        return values
-
-
-class PlayedLearner:
-    """One of the ranks."""
-
-    def __init__(self, ranks: PlayedRanks, rank: int) -> None:
-        self._ranks, self.rank, self.world_size = ranks, rank, ranks.world_size
-
-    def broadcast(self, value: Any) -> Any:
-        return self._ranks.exchange(self.rank, value)[0]
-
-    def gather(self, value: Any) -> list[Any]:
-        return self._ranks.exchange(self.rank, value)
 
 
 class PlayedCheckpoints:
