@@ -112,6 +112,8 @@ def test_every_number_of_the_step_is_recorded(played: Played) -> None:
     by_hand = {
         "sampling/acceptance": 3 / 4,
         "sampling/groups": 4.0,
+        "sampling/rounds": 2.0,
+        "sampling/learned_groups": 2.0,
         "sampling/failed_groups": 0.0,
         "sampling/empty_steps": 0.0,
         "judge/abstained_groups": 0.0,

@@ -1,11 +1,14 @@
+"""The stream of prompts and the held-out sample, by their laws, for any number of rows."""
+
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+from made_clips import clip_row
 
 from assay_api import ThinkingMode
 from assay_api.prompt import BUSTERX_PROMPT, Prompt
-from assay_data.dataset.shards import ClipRow
+from assay_data.dataset import ClipRow
 from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample
 
@@ -14,22 +17,7 @@ seeds, places = st.integers(0, 2**31), st.integers(0, 200)
 
 
 def row(name: str, label: str = "real") -> ClipRow:
-    return ClipRow(
-        row_id=name,
-        video_id=name,
-        label=label,
-        generator=label,
-        split="Train",
-        source=f"{label}/{name}.mp4",
-        source_sha256="0" * 64,
-        start_seconds=0.0,
-        end_seconds=5.0,
-        sampled_fps=4.0,
-        timestamps_seconds=(0.0,),
-        width=56,
-        height=56,
-        examples=(),
-    )
+    return clip_row(name, row_id=name, label=label)
 
 
 @given(modes=st.lists(st.sampled_from(MODES), max_size=30), seed=seeds, start=places)
