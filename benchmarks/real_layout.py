@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--width", type=float, default=0.1, help="of 7B's width (default 0.1)")
     parser.add_argument("--depth", type=float, default=1.0, help="of 7B's layers (default 1)")
     parser.add_argument("--format-steps", type=int, default=50, help="steps of the stage format")
-    parser.add_argument("--long-steps", type=int, default=16, help="steps of format-long")
+    parser.add_argument("--long-steps", type=int, default=40, help="steps of format-long")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     store = arguments.store.absolute()
@@ -156,7 +156,7 @@ def manifests(store: Path, format_steps: int, long_steps: int) -> dict[str, list
                 "format-long",
                 after("format"),
                 "clips",
-                sft=examples(long_steps, 4, learningRate=5e-4, **linear),
+                sft=examples(long_steps, 2, learningRate=1e-3, **linear),
             ),
         ],
         "foundation": [
