@@ -38,7 +38,10 @@ class EvaluationSpec(Model):
         default=750, ge=8, le=32_768, description="Longest answer; longer ones are cut off."
     )
     bootstrap_samples: int = Field(
-        default=1000, ge=100, le=100_000, description="Resamples, by video, for the intervals."
+        default=1000,
+        ge=100,
+        le=100_000,
+        description="Resamples, by video, for the interval of the calibration error.",
     )
     precision: Literal["Float32", "BFloat16"] = Field(
         default="BFloat16", description="Number format of the weights."
@@ -54,7 +57,9 @@ class EvaluationSpec(Model):
         max_length=63,
         description="Node pool that it runs on, by name, of the Helm values. On a cluster only.",
     )
-    seed: Seed = Field(default=0, description="Seed of the bootstrap.")
+    seed: Seed = Field(
+        default=0, description="Seed of the resamples, and of which clips maxClips takes."
+    )
 
 
 class EvaluationStatus(WorkStatus):

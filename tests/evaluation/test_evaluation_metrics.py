@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay_api import StoreError, ThinkingMode
+from assay_trainer.evaluation.intervals import VideoSums, share_interval
 from assay_trainer.evaluation.metrics import Answer, summarise
 from assay_trainer.evaluation.summary import (
+    Estimate,
     EvaluationResult,
     ModeSummary,
     Summary,
@@ -121,29 +123,50 @@ def test_modes_are_summarised_apart() -> None:
     assert found.modes[NO_THINK].accuracy.value == 1
 
 
-def test_the_interval_is_the_percentiles_of_resampled_videos() -> None:
-    # Two videos, one right and one wrong: a resample holds 0, 1 or 2 of the right one with
-    # probabilities 1/4, 1/2, 1/4, so both 2.5 % tails are at the ends.
-    found = think([answer("f1", "fake", "fake"), answer("f2", "fake", "real")], samples=1000)
-    assert (found.accuracy.low, found.accuracy.high) == (0, 1)
+def test_each_interval_is_over_the_answers_that_its_number_is_over() -> None:
+    found = think(CONFUSION)
+
+    def exact(right: int, number: int) -> object:
+        videos = VideoSums.of(np.ones(number), np.array([1.0] * right + [0.0] * (number - right)))
+        interval = share_interval(videos)
+        assert interval is not None
+        return pytest.approx((interval.low, interval.high))
+
+    def bounds(estimate: Estimate) -> tuple[float | None, float | None]:
+        return estimate.low, estimate.high
+
+    assert bounds(found.accuracy) == exact(4, 8)
+    assert bounds(found.loose_accuracy) == exact(5, 8)
+    assert bounds(found.precision) == exact(2, 3)
+    assert bounds(found.recall) == exact(2, 4)
+    assert bounds(found.real_accuracy) == exact(2, 4)
+    assert bounds(found.unparsed_rate) == exact(2, 8)
+    assert bounds(found.mode_followed_rate) == exact(6, 8)
+    assert bounds(found.generators["sora"].accuracy) == exact(1, 3)
+    assert bounds(found.generators["pika"].accuracy) == (None, None), "one video"
+    # F1: 2 hits of 5 answers that are hits, false alarms or misses. 0.0527 to 0.8534, exact.
+    assert bounds(found.f1) == pytest.approx((0.1003, 0.9209), abs=2e-4)
+    # ACC_g: two shares of 2 of 4, each exact between 0.0676 and 0.9324.
+    assert bounds(found.acc_g) == pytest.approx((0.1942, 0.8058), abs=2e-4)
+    # Length: 20 and seven times 10; t(7) = 2.3646, standard error 1.25.
+    assert bounds(found.mean_length_tokens) == pytest.approx((8.2943, 14.2057), abs=2e-4)
 
 
-def test_intervals_agree_with_resampling_answer_by_answer() -> None:
-    rng = np.random.default_rng(1)
-    answers = [
-        answer(f"{video}-{clip}", "fake", "fake" if rng.random() < 0.7 else "real", video_id=video)
-        for video in map(str, range(30))
-        for clip in range(int(rng.integers(1, 5)))
-    ]
-    by_video = [[a for a in answers if a.video_id == str(v)] for v in range(30)]
-    slow = []
-    for _ in range(4000):
-        drawn = [a for v in rng.integers(0, 30, size=30) for a in by_video[v]]
-        slow.append(sum(a.verdict == a.label for a in drawn) / len(drawn))
-    found = think(answers, samples=4000).accuracy
-    low, high = np.percentile(slow, [2.5, 97.5])
-    assert found.low == pytest.approx(low, abs=0.015)
-    assert found.high == pytest.approx(high, abs=0.015)
+def test_all_right_is_not_certain() -> None:
+    found = think([answer(f"f{index}", "fake", "fake") for index in range(96)])
+    assert (found.accuracy.value, found.accuracy.high) == (1, 1)
+    assert found.accuracy.low == pytest.approx(0.962, abs=5e-4)
+    assert found.recall == found.precision == found.accuracy
+    assert str(found.accuracy) == "1.000 [0.962, 1.000]"
+
+
+def test_a_video_with_real_and_fake_clips_may_err_in_both_at_once() -> None:
+    labels = ("real", "fake")
+    apart = [answer(f"{label}{i}", label, label) for label in labels for i in range(8)]
+    together = [replace(a, video_id=a.row_id[-1]) for a in apart]
+    low = 1 - (1 - 0.025 ** (1 / 8)) / math.sqrt(2)
+    assert think(apart).acc_g.low == pytest.approx(low)
+    assert think(together).acc_g.low == pytest.approx(0.025 ** (1 / 8))
 
 
 def test_many_clips_of_few_videos_do_not_narrow_the_interval() -> None:
@@ -166,7 +189,7 @@ def test_one_video_alone_has_no_interval() -> None:
     assert found.accuracy.high is None
 
 
-def test_the_seed_decides_the_interval() -> None:
+def test_the_seed_decides_the_interval_of_the_calibration_error() -> None:
     assert think(CONFUSION, seed=3) == think(CONFUSION, seed=3)
     assert think(CONFUSION, samples=50, seed=3) != think(CONFUSION, samples=50, seed=4)
 

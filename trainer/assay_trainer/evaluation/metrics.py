@@ -1,8 +1,8 @@
 """Numbers that say how good a detector's answers are, with intervals.
 
-Every number is a function of sums over answers (how many, how many right, ...). The sums of one
-video are computed once; the whole test set is their total, and a bootstrap resample is the same
-total with each video counted as often as it was drawn. So one formula per number serves both.
+Every number is a function of sums over answers (how many, how many right, ...). They are computed
+once for each video: the test set is their total, and how they differ between videos says how far
+each number can be trusted (`intervals.py`).
 
 The rules, for one thinking mode (positive is fake):
     strict verdict     what the exact answer format says; None if the answer does not parse
@@ -10,28 +10,32 @@ The rules, for one thinking mode (positive is fake):
                        unparsed real is not a false alarm, since nothing was called fake
     undefined          a number whose denominator is zero is None, never 0
 
-Arrays of sums have the axes
-    sample    bootstrap resamples, or one: the test set itself
+Arrays of sums have the axis
     video     source videos, sorted by id
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay_api import ThinkingMode
+from assay_trainer.evaluation.intervals import (
+    Floats,
+    Interval,
+    VideoSums,
+    calibration_interval,
+    f1_interval,
+    mean_interval,
+    middle_interval,
+    share_interval,
+)
 from assay_trainer.evaluation.summary import Estimate, GeneratorAccuracy, ModeSummary, Summary
 from assay_trainer.records import FAKE, REAL
 
-Floats = NDArray[np.float64]
-
 NUM_CALIBRATION_BINS = 10
 """Bins of equal width between 0 and 1 for the expected calibration error."""
-
-_BLOCK_ENTRIES = 4_000_000
-"""Draw counts held at once (resamples times videos): 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,12 @@ class Answer:
 def summarise(answers: Sequence[Answer], bootstrap_samples: int, seed: int) -> Summary:
     """Return the numbers of every thinking mode that was asked for, with 95 % intervals.
 
-    Intervals are percentiles of resamples in which whole videos are drawn with replacement, so
-    that many clips of one video do not pass for independent evidence. The order of the answers
-    does not matter, and modes asked about the same videos are resampled alike.
+    Intervals speak of videos, so that many clips of one do not pass for independent evidence. The
+    order of the answers does not matter.
 
     Args:
         answers: at most one per clip and mode.
-        bootstrap_samples: resamples.
+        bootstrap_samples: resamples for the interval of the calibration error.
         seed: of the resampling.
 
     Raises:
@@ -104,26 +107,101 @@ def summarise(answers: Sequence[Answer], bootstrap_samples: int, seed: int) -> S
     return Summary(modes=modes, bootstrap_samples=bootstrap_samples, seed=seed)
 
 
+SHARES = {
+    "accuracy": ("correct", "answers"),
+    "loose_accuracy": ("loosely_correct", "answers"),
+    "precision": ("true_positives", "called_fake"),
+    "recall": ("true_positives", "fakes"),
+    "real_accuracy": ("correct_reals", "reals"),
+    "unparsed_rate": ("unparsed", "answers"),
+    "mode_followed_rate": ("followed_mode", "answers"),
+}
+"""Numbers that are a share: which answers, of which."""
+
+
 def _summarise_mode(answers: Sequence[Answer], samples: int, seed: int) -> ModeSummary:
     sums = _sums_by_video(answers)
-    num_videos = len({a.video_id for a in answers})
-    values = _numbers({name: total.sum(keepdims=True) for name, total in sums.items()})
-    resampled = _numbers(_resample(sums, samples, seed)) if num_videos > 1 else {}
-    estimates = {name: _estimate(value, resampled.get(name)) for name, value in values.items()}
-    generators = {
-        generator: GeneratorAccuracy(
-            num_answers=sum(a.generator == generator for a in answers),
-            accuracy=estimates.pop(f"generator/{generator}"),
-        )
-        for generator in sorted({a.generator for a in answers})
-    }
+    made_by = sorted({a.generator for a in answers})
     return ModeSummary(
         num_answers=len(answers),
-        num_videos=num_videos,
+        num_videos=len(sums["answers"]),
         num_probabilities=sum(a.probability_fake is not None for a in answers),
-        generators=generators,
-        **estimates,
+        generators={
+            name: GeneratorAccuracy(
+                num_answers=sum(a.generator == name for a in answers),
+                accuracy=_share(sums, f"correct_made_by/{name}", f"made_by/{name}"),
+            )
+            for name in made_by
+        },
+        acc_g=_acc_g(sums),
+        f1=_f1(sums),
+        mean_length_tokens=_mean_length(sums),
+        brier=_brier(sums),
+        calibration_error=_calibration_error(sums, samples, seed),
+        **{name: _share(sums, *parts) for name, parts in SHARES.items()},
     )
+
+
+def _share(sums: Mapping[str, Floats], part: str, whole: str) -> Estimate:
+    videos = VideoSums.of(sums[whole], sums[part])
+    return _estimate(videos, videos.mean, share_interval) if videos.counts.size else _UNDEFINED
+
+
+def _f1(sums: Mapping[str, Floats]) -> Estimate:
+    # True positives, and with them false positives and false negatives.
+    hits, involved = sums["true_positives"], sums["fakes"] + sums["called_fake"]
+    videos = VideoSums.of(involved - hits, hits)
+    if not videos.counts.size:
+        return _UNDEFINED
+    return _estimate(videos, float(2 * hits.sum() / involved.sum()), f1_interval)
+
+
+def _acc_g(sums: Mapping[str, Floats]) -> Estimate:
+    reals, fakes = sums["reals"], sums["fakes"]
+    if not (reals.any() and fakes.any()):
+        return _UNDEFINED
+    on_reals = VideoSums.of(reals, sums["correct_reals"])
+    on_fakes = VideoSums.of(fakes, sums["true_positives"])
+    shared = bool(((reals > 0) & (fakes > 0)).any())
+    interval = middle_interval(on_reals, on_fakes, shared_videos=shared)
+    return _with((on_reals.mean + on_fakes.mean) / 2, interval)
+
+
+def _mean_length(sums: Mapping[str, Floats]) -> Estimate:
+    videos = VideoSums.of(sums["answers"], sums["tokens"])
+    return _estimate(videos, videos.mean, mean_interval)
+
+
+def _brier(sums: Mapping[str, Floats]) -> Estimate:
+    errors = VideoSums.of(
+        sums["probabilities"], sums["squared_errors"], sums["squares_of_squared_errors"]
+    )
+    return _estimate(errors, errors.mean, share_interval) if errors.counts.size else _UNDEFINED
+
+
+def _calibration_error(sums: Mapping[str, Floats], samples: int, seed: int) -> Estimate:
+    given = sums["probabilities"]
+    if not given.any():
+        return _UNDEFINED
+    surplus = np.stack([sums[f"surplus/{index}"] for index in range(NUM_CALIBRATION_BINS)], axis=1)
+    interval = calibration_interval(given, surplus, samples=samples, seed=seed)
+    return _with(float(np.abs(surplus.sum(axis=0)).sum() / given.sum()), interval)
+
+
+_UNDEFINED = Estimate(value=None, low=None, high=None)
+
+
+def _estimate(
+    videos: VideoSums, value: float, interval: Callable[[VideoSums], Interval | None]
+) -> Estimate:
+    return _with(value, interval(videos))
+
+
+def _with(value: float, interval: Interval | None) -> Estimate:
+    if interval is None:
+        return Estimate(value=value, low=None, high=None)
+    # Rounding must not put the value outside of its interval.
+    return Estimate(value=value, low=min(interval.low, value), high=max(interval.high, value))
 
 
 def _sums_by_video(answers: Sequence[Answer]) -> dict[str, Floats]:
@@ -166,72 +244,11 @@ def _calibration_columns(answers: Sequence[Answer], fake: NDArray[np.bool_]) -> 
     probability = np.array([a.probability_fake or 0.0 for a in answers])
     surplus = np.where(given, probability - fake, 0.0)
     bins = np.minimum(probability * NUM_CALIBRATION_BINS, NUM_CALIBRATION_BINS - 1).astype(int)
-    columns = {"probabilities": given, "squared_errors": surplus**2}
+    columns = {
+        "probabilities": given,
+        "squared_errors": surplus**2,
+        "squares_of_squared_errors": surplus**4,
+    }
     for index in range(NUM_CALIBRATION_BINS):
         columns[f"surplus/{index}"] = np.where(bins == index, surplus, 0.0)
     return columns
-
-
-def _resample(sums: Mapping[str, Floats], samples: int, seed: int) -> dict[str, Floats]:
-    """Return the sums of bootstrap resamples of the videos (axis: sample)."""
-    rng = np.random.default_rng(seed)
-    table = np.stack(list(sums.values()), axis=1)
-    num_videos = len(table)
-    block = max(1, _BLOCK_ENTRIES // num_videos)
-    totals = [
-        rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=size) @ table
-        for size in _block_sizes(samples, block)
-    ]
-    return dict(zip(sums, np.concatenate(totals).T, strict=True))
-
-
-def _block_sizes(total: int, block: int) -> list[int]:
-    return [min(block, total - start) for start in range(0, total, block)]
-
-
-def _numbers(sums: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return every number from the sums it is made of; nan where it is undefined."""
-    false_positives = sums["called_fake"] - sums["true_positives"]
-    false_negatives = sums["fakes"] - sums["true_positives"]
-    real_accuracy = _ratio(sums["correct_reals"], sums["reals"])
-    recall = _ratio(sums["true_positives"], sums["fakes"])
-    bin_gaps = [abs(sums[f"surplus/{index}"]) for index in range(NUM_CALIBRATION_BINS)]
-    numbers = {
-        "accuracy": _ratio(sums["correct"], sums["answers"]),
-        "loose_accuracy": _ratio(sums["loosely_correct"], sums["answers"]),
-        "precision": _ratio(sums["true_positives"], sums["called_fake"]),
-        "recall": recall,
-        "f1": _ratio(
-            2 * sums["true_positives"],
-            2 * sums["true_positives"] + false_positives + false_negatives,
-        ),
-        "real_accuracy": real_accuracy,
-        "acc_g": (real_accuracy + recall) / 2,
-        "unparsed_rate": _ratio(sums["unparsed"], sums["answers"]),
-        "mode_followed_rate": _ratio(sums["followed_mode"], sums["answers"]),
-        "mean_length_tokens": _ratio(sums["tokens"], sums["answers"]),
-        "brier": _ratio(sums["squared_errors"], sums["probabilities"]),
-        "calibration_error": _ratio(np.sum(bin_gaps, axis=0), sums["probabilities"]),
-    }
-    for name, made_by in sums.items():
-        kind, _, generator = name.partition("/")
-        if kind == "made_by":
-            correct = sums[f"correct_made_by/{generator}"]
-            numbers[f"generator/{generator}"] = _ratio(correct, made_by)
-    return numbers
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    undefined = np.full_like(denominator, np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
-
-
-def _estimate(value: Floats, resampled: Floats | None) -> Estimate:
-    """Return the value with its interval over the resamples in which it is defined."""
-    if np.isnan(value[0]):
-        return Estimate(value=None, low=None, high=None)
-    defined = np.empty(0) if resampled is None else resampled[~np.isnan(resampled)]
-    if not defined.size:
-        return Estimate(value=float(value[0]), low=None, high=None)
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Estimate(value=float(value[0]), low=float(low), high=float(high))

@@ -10,8 +10,8 @@ class Estimate(Model):
     """A number with its 95 % interval; None where it is undefined."""
 
     value: float | None = Field(description="Over the whole test set.")
-    low: float | None = Field(description="2.5th percentile; unset: fewer than two videos.")
-    high: float | None = Field(description="97.5th percentile; unset: fewer than two videos.")
+    low: float | None = Field(description="Lower end; unset: fewer than two videos.")
+    high: float | None = Field(description="Upper end; unset: fewer than two videos.")
 
     def __str__(self) -> str:
         """Return the number for people: `0.750 [0.500, 1.000]`, or a dash."""
@@ -37,7 +37,7 @@ class ModeSummary(Model):
     """How good the answers in one thinking mode are. Positive is fake."""
 
     num_answers: int = Field(description="Answers, one per clip.")
-    num_videos: int = Field(description="Source videos: what the intervals resample.")
+    num_videos: int = Field(description="Source videos, between which the intervals look.")
     num_probabilities: int = Field(description="Answers with a probability, for calibration.")
     accuracy: Estimate = Field(description="Right answers, strictly parsed, of all.")
     loose_accuracy: Estimate = Field(description="Right answers, forgivingly parsed, of all.")
@@ -64,7 +64,7 @@ class Summary(Model):
     """How good a model's answers are, by thinking mode."""
 
     modes: dict[ThinkingMode, ModeSummary] = Field(description="Numbers per thinking mode.")
-    bootstrap_samples: int = Field(description="Resamples behind the intervals.")
+    bootstrap_samples: int = Field(description="Resamples behind that of the calibration error.")
     seed: int = Field(description="Seed of the resamples.")
 
 
@@ -155,7 +155,7 @@ def table(summary: Summary) -> str:
         for row in rows
     ]
     note = (
-        f"Brackets: 95 % intervals, {summary.bootstrap_samples} resamples of the videos. "
+        "Brackets: 95 % intervals, in which clips of one video are not independent. "
         "Positive is fake. -: undefined."
     )
     return "\n".join([*lines, "", note])
