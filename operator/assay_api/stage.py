@@ -100,16 +100,20 @@ class Optimizer(Model):
 
     learning_rate: float = Field(default=1e-6, gt=0, lt=1, description="Peak learning rate.")
     schedule: Literal["Constant", "Linear"] = Field(
-        default="Constant", description="After the warm-up: constant, or linear down to zero."
+        default="Constant",
+        description="After the warm-up: the peak rate to the end, or linearly from it to zero.",
     )
     warmup_steps: int = Field(
-        default=0, ge=0, le=MAX_STEPS, description="Steps of linear warm-up from zero."
+        default=0,
+        ge=0,
+        le=MAX_STEPS,
+        description="Steps of linear warm-up: the first has rate 0, the one after them the peak.",
     )
     weight_decay: float = Field(default=0.0, ge=0, lt=1, description="Decoupled weight decay.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the first moment.")
     beta2: float = Field(default=0.99, ge=0, lt=1, description="Decay of the second moment.")
     max_grad_norm: float = Field(
-        default=1.0, gt=0, le=1e6, description="Gradients are clipped to this."
+        default=1.0, gt=0, le=1e6, description="L2 norm to which the whole gradient is clipped."
     )
 
 

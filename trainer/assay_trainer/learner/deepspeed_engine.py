@@ -6,7 +6,7 @@ own division by the accumulation steps is switched off.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +22,13 @@ from assay_trainer.device import uses_gpu, warn_if_busy
 from assay_trainer.learner.all_reduce import check_all_reduce
 from assay_trainer.learner.batch import MicroBatch
 from assay_trainer.learner.learner import CompletionLogprobs, LossOfMicroBatch, Update
+from assay_trainer.learner.schedule import learning_rate_schedule
 
 if not uses_gpu():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import deepspeed
+from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
 
 # Its own shared-memory collectives would be compiled on first use: no compiler is needed without.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -67,13 +69,15 @@ class DeepSpeedLearner:
             betas=(optimizer.beta1, optimizer.beta2),
             weight_decay=optimizer.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(adamw, _schedule(optimizer, total_steps))
+        self._trainable, self._adamw = trainable, adamw
         self._engine, *_ = deepspeed.initialize(
             model=scorer,
             optimizer=adamw,
-            lr_scheduler=schedule,
+            lr_scheduler=learning_rate_schedule(adamw, optimizer, total_steps),
             config=_config(optimizer, placement),
         )
+        if isinstance(self._engine.optimizer, FP16_UnfusedOptimizer):
+            _undo_first_step(self._engine.optimizer)
         # DeepSpeed reduces in a group that it makes itself, with torch's timeout.
         for group in (None, self._engine.data_parallel_group):
             torch.distributed.distributed_c10d._set_pg_timeout(
@@ -111,8 +115,17 @@ class DeepSpeedLearner:
             loss = loss_of(self._engine(batch)) * self.world_size
             self._engine.backward(loss, scale_wrt_gas=False)
         learning_rate = float(self._engine.get_lr()[0])
-        self._engine.step()
-        return Update(float(self._engine.get_global_grad_norm() or 0.0), learning_rate)
+        return Update(self._step(), learning_rate)
+
+    def _step(self) -> float:
+        """Let the weights step; return the norm of the whole gradient before it is clipped."""
+        if self._engine.optimizer is self._adamw:  # Clipped by the engine, which keeps no norm.
+            norm = nn.utils.get_total_norm([w.grad for w in self._trainable if w.grad is not None])
+            self._engine.step()
+        else:
+            self._engine.step()
+            norm = self._engine.get_global_grad_norm()
+        return float(norm)
 
     def broadcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
@@ -164,13 +177,14 @@ class DeepSpeedLearner:
             ) from error
 
 
-def _schedule(optimizer: Optimizer, total_steps: int) -> Callable[[int], float]:
-    def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / (optimizer.warmup_steps + 1))
-        decay = 1 - step / total_steps if optimizer.schedule == "Linear" else 1.0
-        return warm * max(decay, 0.0)
+def _undo_first_step(optimizer: FP16_UnfusedOptimizer) -> None:
+    """Forget the step on gradients of zero that DeepSpeed takes to make AdamW's state.
 
-    return factor
+    It would count in the bias corrections (the first update would be 0.742 of the learning rate),
+    and with weight decay it has changed the Float32 weights.
+    """
+    optimizer.state.clear()
+    optimizer.refresh_fp32_params()
 
 
 def _config(optimizer: Optimizer, placement: Placement) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""The learning rate of each step is that of transformers' schedules."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import get_scheduler
+
+from assay_api.stage import Optimizer
+from assay_trainer.learner.schedule import learning_rate_schedule
+
+NAMES = {"Linear": "linear", "Constant": "constant_with_warmup"}
+
+
+def adamw(peak: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+
+
+def rates(optimizer: torch.optim.AdamW, schedule, num_steps: int) -> list[float]:
+    found = []
+    for _ in range(num_steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def our_rates(wanted: Optimizer, total_steps: int) -> list[float]:
+    optimizer = adamw(wanted.learning_rate)
+    return rates(optimizer, learning_rate_schedule(optimizer, wanted, total_steps), total_steps)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    schedule=st.sampled_from(sorted(NAMES)),
+    total_steps=st.integers(1, 40),
+    warmup_steps=st.integers(0, 50),
+    peak=st.floats(1e-8, 0.5),
+)
+def test_every_step_has_the_rate_of_transformers_schedule(
+    schedule: str, total_steps: int, warmup_steps: int, peak: float
+) -> None:
+    theirs = adamw(peak)
+    expected = rates(
+        theirs, get_scheduler(NAMES[schedule], theirs, warmup_steps, total_steps), total_steps
+    )
+
+    wanted = Optimizer(learning_rate=peak, schedule=schedule, warmup_steps=warmup_steps)
+    assert our_rates(wanted, total_steps) == expected
+
+
+@pytest.mark.parametrize("schedule", NAMES)
+def test_the_step_after_the_warm_up_has_the_peak_rate(schedule: str) -> None:
+    wanted = Optimizer(learning_rate=0.1, schedule=schedule, warmup_steps=10)
+
+    found = our_rates(wanted, 100)
+
+    assert found[:11] == pytest.approx([0.01 * step for step in range(11)])
+    assert max(found) == found[10] == 0.1
+    last = 0.1 if schedule == "Constant" else 0.1 / 90
+    assert found[99] == pytest.approx(last)
+
+
+def test_without_a_warm_up_the_first_step_has_the_peak_rate() -> None:
+    wanted = Optimizer(learning_rate=0.1, schedule="Linear")
+
+    assert our_rates(wanted, 4) == pytest.approx([0.1, 0.075, 0.05, 0.025])
