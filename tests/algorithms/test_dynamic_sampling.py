@@ -152,7 +152,7 @@ several = st.lists(
         advantages=st.sampled_from([TIE, RANKED]),
         mode=st.sampled_from([THINK, NO_THINK]),
     ),
-    max_size=40,
+    max_size=12,
 )
 
 

@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay_api import ThinkingMode
@@ -113,10 +114,12 @@ def test_by_correctness_an_all_right_group_is_replaced_even_if_its_rewards_diffe
 
 def test_without_dynamic_sampling_one_round_is_the_batch_with_its_ties() -> None:
     rounds = SampledRounds(method(groupFilter="Correctness", dynamicSampling=False), step=0)
-    groups = [ranked(THINK), tie(NO_THINK), tie(THINK), ranked(NO_THINK)]
+    ranked_right = group(NO_THINK, 0.5, 1.0, correct=(True, True))
+    groups = [ranked(THINK), tie(NO_THINK), tie(THINK), ranked_right]
     rounds.add(scored(*groups))
     assert rounds.next_modes() == []
     assert list(map(id, rounds.batch())) == list(map(id, groups))
+    assert rounds.acceptance() == Acceptance(num_usable=2, num_all_right=2)
     assert rounds.metrics()["sampling/learned_groups"] == 2.0
 
 
@@ -141,21 +144,26 @@ def test_steps_go_on_with_the_modes_where_the_last_left_off() -> None:
     assert asked[2] == [NO_THINK, THINK, THINK, NO_THINK]
 
 
-outcomes = st.lists(st.booleans(), min_size=200, max_size=200)
-
-
-@given(outcomes, st.integers(1, 9), st.integers(1, 4), st.sampled_from(["Correctness", "Reward"]))
+@settings(deadline=None)
+@given(
+    st.randoms(use_true_random=False),
+    st.floats(0, 1),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.sampled_from(["Correctness", "Reward"]),
+)
 def test_whatever_is_sampled_a_batch_keeps_quotas_and_budget_and_is_full_if_it_can_be(
-    usable: list[bool], wanted: int, limit: int, by: str
+    random: Random, usable: float, wanted: int, limit: int, by: str
 ) -> None:
     rl = method(promptsPerStep=wanted, maxSamplingRounds=limit, groupFilter=by)
-    rounds, script, num_rounds = SampledRounds(rl, step=3), iter(usable), 0
+    rounds, num_rounds = SampledRounds(rl, step=3), 0
     asked: Counter[ThinkingMode] = Counter()
     quotas = Counter(rounds.next_modes())
     while modes := rounds.next_modes():
         num_rounds += 1
         asked.update(modes)
-        rounds.add(scored(*[(ranked if next(script) else tie)(mode) for mode in modes]))
+        kinds = [ranked if random.random() < usable else tie for _ in modes]
+        rounds.add(scored(*[kind(mode) for kind, mode in zip(kinds, modes, strict=True)]))
     found = Counter(g.group.prompt.mode for g in rounds.groups if is_usable(g, rl.group_filter))
     learned = Counter(g.group.prompt.mode for g in rounds.batch())
     assert num_rounds <= limit
