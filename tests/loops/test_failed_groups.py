@@ -49,10 +49,20 @@ def learned(played: Played) -> list[list[int]]:
     return micro_batch.completions
 
 
-def test_a_group_that_failed_is_scored_again_and_keeps_its_place(played_orders: Orders) -> None:
-    judge = judged_by(one=[DOWN, DOWN, Score(0.25)], two=[Score(0.75)])
+@pytest.mark.parametrize(
+    ("outcomes", "times"),
+    [
+        ({"one": [DOWN, DOWN, Score(0.25)], "two": [Score(0.75)]}, {"one": 3, "two": 1}),
+        ({"one": [Score(0.25)], "two": [DOWN, Score(0.75)]}, {"one": 1, "two": 2}),
+    ],
+    ids=["the first, twice", "the second, once"],
+)
+def test_a_group_that_failed_is_scored_again_and_keeps_its_place(
+    played_orders: Orders, outcomes: Mapping[str, Sequence[Outcome]], times: Mapping[str, int]
+) -> None:
+    judge = judged_by(**outcomes)
     played = play(played_orders, judge)
-    assert times_asked(judge) == {"one": 3, "two": 1, "not asked about": 0}
+    assert times_asked(judge) == {**times, "not asked about": 0}
     assert learned(played) == [[11], [12], [21], [22]]
     metrics = played.metrics(1)
     assert metrics["sampling/failed_groups"] == 0
@@ -86,6 +96,14 @@ def test_an_abstention_leaves_the_term_out_and_is_not_asked_again(played_orders:
     assert (metrics["judge/abstained_groups"], metrics["sampling/failed_groups"]) == (1, 0)
     # Of the group that has the term: 0 and 0.75.
     assert (metrics["reward/thinking"], metrics["reward/mean"]) == (0.375, 2.75 / 4)
+
+
+def test_an_abstention_is_counted_where_another_group_is_scored_again(
+    played_orders: Orders,
+) -> None:
+    judge = judged_by(one=[Abstain("Nonsense")], two=[DOWN, Score(0.75)])
+    metrics = play(played_orders, judge).metrics(1)
+    assert (metrics["judge/abstained_groups"], metrics["sampling/failed_groups"]) == (1, 0)
 
 
 def test_the_judge_is_checked_first_and_shown_the_clip_and_the_question(

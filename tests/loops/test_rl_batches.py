@@ -66,6 +66,20 @@ def test_without_dynamic_sampling_right_answers_are_learned_from_by_their_reason
     assert {name: played.metrics(1)[name] for name in by_hand} == by_hand
 
 
+def test_rewards_that_differ_by_little_are_divided_by_the_floor_of_the_method(
+    played_orders: Orders,
+) -> None:
+    judge = PlayedJudge(lambda text: Score(0.75 if "good" in text else 0.25))
+    rewards = [*ACCURACY, {"type": "Thinking", "rewardModel": "judge"}]
+    group = [right(2, thinking="good"), right(3, thinking="bad")]
+    job = orders(played_orders, rewards, dynamicSampling=False, advantageStdFloor=0.5)
+    played = play_stage(job, PlayedPool(GroupsInTurn(group, group)), judges={"judge": judge})
+    (micro_batch,) = played.learner.updates[0]
+    # A quarter from the mean, and the standard deviation is 0.35.
+    flat = [value for row in micro_batch.gradients for value in row]
+    assert flat == pytest.approx([-0.25 / 0.5 / 4, 0.25 / 0.5 / 4] * 2)
+
+
 def test_with_dynamic_sampling_right_answers_are_no_use_however_they_reason(
     played_orders: Orders,
 ) -> None:
