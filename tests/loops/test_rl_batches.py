@@ -63,6 +63,7 @@ def test_without_dynamic_sampling_right_answers_are_learned_from_by_their_reason
     flat = [value for row in micro_batch.gradients for value in row]
     assert flat == pytest.approx([-share, share, share, -share])
     by_hand = {"reward/mean": 1.5, "reward/accuracy": 1.0, "reward/thinking": 0.5}
+    by_hand |= {"sampling/acceptance": 1.0}
     assert {name: played.metrics(1)[name] for name in by_hand} == by_hand
 
 
