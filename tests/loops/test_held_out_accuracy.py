@@ -80,7 +80,8 @@ def test_accuracy_form_and_obedience_are_counted_by_mode(played_orders: Orders) 
             return real("hm") if is_real or number == 0 else fake("hm")
         if is_real:
             return [real(""), real(" "), "A", "A"][number]
-        return [real("hm"), "<think></think>B", "<think></think>", "<think></think>"][number]
+        loose = "<think></think><answer>fake</answer>"
+        return [real("hm"), loose, "<think></think>B", "<think></think>"][number]
 
     metrics = play(played_orders, rule, modes=["Think", "NoThink"]).metrics(0)
     assert metrics == {
