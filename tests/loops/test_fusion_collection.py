@@ -99,13 +99,13 @@ def few_clips(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def orders(played_orders: Orders, few_clips: str) -> Orders:
-    """Write the orders of a fusion stage on those rows."""
+def orders(played_orders: Orders, few_clips: str, tmp_path: Path) -> Orders:
+    """Write the orders of one fusion stage on those rows: it may be run again."""
 
     def write(*, placement: dict[str, int] | None = None, seed: int = 0, **method: Any) -> Any:
         spec = {"steps": 1, "samplesPerClip": 2, "maxCompletionTokens": 33} | method
         job = played_orders(fusion=spec, placement=placement or {}, seed=seed)
-        return job.model_copy(update={"dataset": few_clips})
+        return job.model_copy(update={"dataset": few_clips, "output": str(tmp_path / "stage")})
 
     return write
 

@@ -41,13 +41,13 @@ def lessons(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def orders(played_orders: Orders, lessons: str) -> Orders:
-    """Write the orders of a stage of SFT on those clips."""
+def orders(played_orders: Orders, lessons: str, tmp_path: Path) -> Orders:
+    """Write the orders of one stage of SFT on those clips: it may be run again."""
 
     def write(*, placement: dict[str, int] | None = None, **method: Any) -> ResolvedStageJob:
         sft = {"task": "Describe", "steps": 4, "examplesPerStep": 2} | method
         job = played_orders(sft=sft, placement=placement or {}, checkpoint={"every": 1})
-        return job.model_copy(update={"dataset": lessons})
+        return job.model_copy(update={"dataset": lessons, "output": str(tmp_path / "stage")})
 
     return write
 
