@@ -275,7 +275,7 @@ def make_pool(cluster: None, dataset: Path, scratch_model: Path) -> Callable[...
     ) -> RolloutPool:
         engine = EngineConfig(
             precision=precision,
-            max_model_length_tokens=256,
+            max_model_length_tokens=512,
             max_sequences=64,
             lora=lora,
             memory_fraction=0.1,

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from assay_api import EngineError, ThinkingMode
+from assay_api.prompt import Prompt
 from assay_trainer.answers import parse_answer
+from assay_trainer.chat import detection_prompt
 from assay_trainer.learner.batch import Completion, collate
 from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.prompts import prompt_item
@@ -19,6 +21,7 @@ from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
 
 TOLERANCE = 1e-4
 """Largest difference in nats, in fp32, between sampler and learner on the same tokens."""
+QUESTION = "Real or fake? A) real B) fake"
 PLAN = SamplingPlan(num_samples=4, max_tokens=16, temperature=1.0)
 
 
@@ -133,6 +136,23 @@ def test_after_a_sync_both_run_the_changed_weights(pool, parts, requests, draw_c
     for request, samples in zip(requests[:3], after, strict=True):
         assert difference(parts, request, samples) < TOLERANCE
         assert {sample.rollout.policy_version for sample in samples} == {3}
+
+
+def test_a_prompt_that_the_engine_has_kept_is_computed_anew_after_a_sync(
+    pool, parts, requests, draw_completions
+) -> None:
+    """vLLM on a CPU keeps prompts in blocks of 128 tokens, and a shorter one not at all."""
+    asked = Prompt(question=" ".join([QUESTION] * 20))
+    request = replace(requests[0], text=detection_prompt(asked, ThinkingMode.THINK)[0])
+    assert len(parts.encode(request.text, request.row_id).token_ids) > 2 * 128
+    pool.load(parts.policy.exported_weights(), 0)
+    pool.sample([request], PLAN)
+    train(parts, draw_completions)
+
+    pool.load(parts.policy.exported_weights(), 3)
+    (samples,) = pool.sample([request], PLAN)
+
+    assert difference(parts, request, samples) < TOLERANCE
 
 
 class Deaf:
