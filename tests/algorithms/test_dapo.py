@@ -123,6 +123,14 @@ def test_a_micro_batch_without_tokens_is_zero_and_not_nan() -> None:
     assert (out.loss.item(), out.clip_fraction.item()) == (0.0, 0.0)
 
 
+def test_the_clip_fraction_is_a_share_of_the_sampled_tokens_and_not_of_padding() -> None:
+    new = torch.log(torch.tensor([[1.5, 1.0, 1.5, 1.5]]))
+    mask = torch.tensor([[True, True, False, False]])
+    ones = torch.ones(1, 4)
+    out = dapo_loss(new, torch.zeros(1, 4), torch.tensor([1.0]), ones, mask, num_tokens=2)
+    assert out.clip_fraction.item() == 0.5
+
+
 @pytest.mark.parametrize("num_tokens", [0, -3])
 def test_a_batch_without_tokens_is_refused(num_tokens: int) -> None:
     with pytest.raises(ValueError, match="num_tokens must be positive"):
