@@ -23,54 +23,11 @@ from assay_api.base import (
 from assay_api.judge_prompt import JudgeTemplate, check_template
 from assay_api.platform import EnvVar, Toleration
 from assay_api.prompt import BUSTERX_PROMPT, Prompt
+from assay_api.rewards import MAX_COMPLETION_TOKENS, Reward, check_rewards
 from assay_api.running import Checkpoint, Gate, Placement, Retry
 from assay_api.tracking import Tracker
 
-_MAX_COMPLETION = 32_768
-"""Tokens."""
-
-
-class RewardType(StrEnum):
-    """The rewards that ship with Assay."""
-
-    FORMAT = "Format"
-    ACCURACY = "Accuracy"
-    OVERLONG = "Overlong"
-    MODE_FOLLOWED = "ModeFollowed"
-    THINKING = "Thinking"
-
-
-class Reward(Model):
-    """One term of the reward; the terms are added up."""
-
-    type: RewardType = Field(description="Which reward.")
-    weight: float = Field(default=1.0, ge=0, le=100, description="Factor of this term.")
-    max_tokens: int = Field(
-        default=750,
-        ge=2,
-        le=_MAX_COMPLETION,
-        description="Overlong: the penalty is -1 beyond this length.",
-    )
-    buffer_tokens: int = Field(
-        default=150,
-        ge=1,
-        le=_MAX_COMPLETION,
-        description="Overlong: the penalty grows over this many last tokens.",
-    )
-    reward_model: Name | None = Field(
-        default=None, description="Thinking: name of the RewardModel that judges."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.type is RewardType.THINKING) != (self.reward_model is not None):
-            raise ValueError("rewardModel belongs to, and is required by, the reward Thinking")
-        if self.buffer_tokens >= self.max_tokens:
-            raise ValueError(
-                f"bufferTokens ({self.buffer_tokens}) is the length of the ramp before maxTokens "
-                f"({self.max_tokens}) and must be smaller"
-            )
-        return self
+_ONE_UPDATE = "With one update per batch, as now, the ratio is 1 and this never acts."
 
 
 LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
@@ -183,12 +140,16 @@ class Rl(Model):
     max_completion_tokens: int = Field(
         default=750,
         ge=8,
-        le=_MAX_COMPLETION,
+        le=MAX_COMPLETION_TOKENS,
         description="Longest completion; longer ones are cut off.",
     )
     temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
-    clip_low: float = Field(default=0.2, gt=0, lt=1, description="Ratio at least 1 - clipLow.")
-    clip_high: float = Field(default=0.28, gt=0, lt=10, description="Ratio at most 1 + clipHigh.")
+    clip_low: float = Field(
+        default=0.2, gt=0, lt=1, description="Ratio at least 1 - clipLow. " + _ONE_UPDATE
+    )
+    clip_high: float = Field(
+        default=0.28, gt=0, lt=10, description="Ratio at most 1 + clipHigh. " + _ONE_UPDATE
+    )
     importance_weight_cap: float = Field(
         default=2.0, ge=1, le=1e6, description="Cap of the learner-to-sampler importance weight."
     )
@@ -263,7 +224,7 @@ class Fusion(Model):
     max_completion_tokens: int = Field(
         default=750,
         ge=8,
-        le=_MAX_COMPLETION,
+        le=MAX_COMPLETION_TOKENS,
         description="Longest sample; longer ones are cut off.",
     )
     temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
@@ -338,6 +299,13 @@ class TrainingStageSpec(Model):
         check_exactly_one(self, ("sft", "rl", "fusion"))
         if (self.rl is not None) != bool(self.rewards):
             raise ValueError("rewards belong to, and are required by, the method rl")
+        if self.rl is not None:
+            check_rewards(self.rewards, self.rl.modes, self.rl.max_completion_tokens)
+        if self.rl is None and self.checkpoint.keep_best:
+            raise ValueError(
+                f"checkpoint.keepBest ({self.checkpoint.keep_best}) goes by held-out accuracy, "
+                "which only the method rl measures: leave it out"
+            )
         batch = self.sft or self.fusion
         if batch is not None and batch.examples_per_step % self.placement.learners:
             raise ValueError(

@@ -49,3 +49,24 @@ def test_neither_a_shift_nor_a_unit_changes_them(
     assert group_advantages(moved, std_floor=1e-3) == pytest.approx(
         group_advantages(rewards, std_floor=1e-3), abs=1e-9
     )
+
+
+@pytest.mark.parametrize(
+    "rewards",
+    [[0.3, 0.1 + 0.2], [1e6, 1e6 * (1 + 1e-12), 1e6], [0.0, 1e-12, -1e-12], [0.7 + 0.1, 0.8, 0.8]],
+)
+def test_rewards_that_differ_by_rounding_only_are_a_tie(rewards: list[float]) -> None:
+    assert not any(group_advantages(rewards, std_floor=1e-12))
+    mixed = group_advantages([*rewards, rewards[0] + 1], std_floor=1e-3)
+    assert len(set(mixed[:-1])) == 1 and mixed[-1] > 0 > mixed[0]
+
+
+def test_rewards_that_differ_by_more_are_none() -> None:
+    low, high = group_advantages([0.5, 0.5001], std_floor=1e-9)
+    assert (low, high) == pytest.approx((-math.sqrt(0.5), math.sqrt(0.5)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_reward_that_is_no_finite_number_is_never_compared(value: float) -> None:
+    with pytest.raises(ValueError, match="must be finite"):
+        group_advantages([0.0, value, 1.0], std_floor=1e-3)

@@ -43,6 +43,37 @@ def message_of(text: str) -> str:
             "field spec.rl.groupSiz: unknown field; did you mean groupSize?",
         ),
         (
+            "  rewards: [{type: Accuracy, weight: 0}]\n  rl: {steps: 4}\n",
+            "field spec.rewards[0].weight: got 0, must be > 0.0",
+        ),
+        (
+            "  rewards: [{type: Accuracy}, {type: Overlong, maxTokens: 600}]\n"
+            "  rl: {steps: 4, maxCompletionTokens: 512}\n",
+            "field spec: rewards: maxTokens (600) of Overlong must be at most "
+            "rl.maxCompletionTokens (512): no completion is longer",
+        ),
+        (
+            "  rewards: [{type: Format}, {type: ModeFollowed}]\n  rl: {steps: 4}\n",
+            "field spec: rewards: none is for right answers: add Accuracy (Thinking is one in the "
+            "mode Think)",
+        ),
+        (
+            "  rewards: [{type: Thinking, rewardModel: judge}]\n"
+            "  rl: {steps: 4, modes: [Think, NoThink]}\n",
+            "field spec: rewards: none is for right answers: add Accuracy (Thinking is one in the "
+            "mode Think)",
+        ),
+        (
+            "  rewards: [{type: Accuracy}, {type: Thinking, rewardModel: judge}]\n"
+            "  rl: {steps: 4, modes: [NoThink]}\n",
+            "field spec: rewards: Thinking is 0 in the mode NoThink: rl.modes must have Think",
+        ),
+        (
+            "  sft: {task: Judge, steps: 1}\n  checkpoint: {keepBest: 2}\n",
+            "field spec: checkpoint.keepBest (2) goes by held-out accuracy, which only the method "
+            "rl measures: leave it out",
+        ),
+        (
             RL + "  placement: {precision: Float16}\n",
             "field spec.placement.precision: got 'Float16', allowed: Float32, BFloat16; "
             "did you mean BFloat16?",

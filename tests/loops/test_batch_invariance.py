@@ -72,7 +72,7 @@ def test_a_stage_is_refused_before_any_engine_starts(
     monkeypatch.setattr(engines, "longest_prompt_tokens", lambda *of: 100)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": num_gpus})
     rl = {"steps": 1, "batchInvariant": True}
-    spec = {"model": {"uri": "m"}, "dataset": "d", "rl": rl, "rewards": [{"type": "Format"}]}
+    spec = {"model": {"uri": "m"}, "dataset": "d", "rl": rl, "rewards": [{"type": "Accuracy"}]}
     job = ResolvedStageJob.model_validate(
         {
             "stage": {"metadata": {"name": "s"}, "spec": spec},

@@ -116,7 +116,6 @@ def test_what_is_seen_is_summed_over_the_tokens_of_all_ranks(played_orders: Orde
         "learning_rate": 0.001,
         "loss": sum(BY_HAND.values()),
         "entropy/mean_nats": sum(BY_HAND) / 10 / NUM_TOKENS,
-        "clip_fraction": 0.0,
         "logprob/max_difference": math.log(10),
         "logprob/mean_difference": sum(map(abs, off)) / NUM_TOKENS,
         "logprob/kl": sum(math.exp(d) - 1 - d for d in off) / NUM_TOKENS,

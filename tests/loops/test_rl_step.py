@@ -128,7 +128,6 @@ def test_every_number_of_the_step_is_recorded(played: Played) -> None:
         "grad_norm": 7.0,
         "learning_rate": 0.001,
         "entropy/mean_nats": learned / 100 / NUM_TOKENS,
-        "clip_fraction": 0.0,
         "logprob/max_difference": math.log(4),
         "logprob/mean_difference": (math.log(1.25) + math.log(2) + math.log(4)) / NUM_TOKENS,
         # exp(d) - 1 - d of each.

@@ -138,7 +138,6 @@ def rl_numbers(step: int, done: int) -> dict[str, float]:
         "logprob/max_difference": 0.001 + 0.0005 * math.sin(step),
         "loss": 0.02 * math.cos(step),
         "grad_norm": 0.5 + 0.1 * math.sin(step),
-        "clip_fraction": 0.01 * share,
         "sampling/acceptance": 1 - 0.5 * share,
         "sampling/learned_share_think": 0.5 + 0.2 * share,
         "sampling/learned_share_no_think": 0.5 - 0.2 * share,

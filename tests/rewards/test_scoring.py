@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
-from assay_api.stage import Reward, RewardType
+from assay_api.rewards import Reward, RewardType
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup
+from assay_trainer.rewards import scoring
 from assay_trainer.rewards.judges.chat import Judge
+from assay_trainer.rewards.outcome import Score
 from assay_trainer.rewards.scoring import Scored, score_groups
 
 FORMAT, ACCURACY = Reward(type=RewardType.FORMAT), Reward(type=RewardType.ACCURACY)
@@ -186,3 +188,21 @@ def test_a_reward_given_twice_is_refused() -> None:
 def test_an_unknown_reward_model_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"spec\.rewards\[0\]\.rewardModel: .* 'critic'"):
         score_groups([], (THINKING,), {}, Frames(), std_floor=1e-3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_reward_that_is_no_finite_number_fails_by_name_group_and_value(
+    value: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(prompt: PromptItem, rollout: Rollout) -> Score:
+        return Score(value if prompt.row_id == "v2" and "B" in rollout.text else 0.0)
+
+    monkeypatch.setattr(scoring, "format_reward", broken)
+    groups = [group("v1", right("x"), WRONG), group("v2", WRONG, right("x"))]
+    scored = score_groups(groups, (FORMAT, ACCURACY), {}, Frames(), std_floor=1e-3)
+
+    assert [one.group.prompt.row_id for one in scored.groups] == ["v1"]
+    (failed,) = scored.failures
+    assert (failed.group.prompt.row_id, failed.reward) == ("v2", "Format")
+    said = f"the reward Format gave {value} (weight 1) to rollout 1 of the group of row v2"
+    assert said in failed.reason and said in caplog.text

@@ -14,7 +14,6 @@ from prometheus_client.registry import Collector
 RECORDED = {
     "accuracy/held_out_*": "Share of held-out clips answered right, by thinking mode.",
     "accuracy/sampled": "Share of the step's rollouts whose verdict is right.",
-    "clip_fraction": "Share of tokens whose ratio was clipped.",
     "entropy/mean_nats": "Mean entropy of the sampled tokens.",
     "examples_seen": "Examples learned from so far, repetitions included.",
     "grad_norm": "Norm of the gradient before it is clipped.",

@@ -17,9 +17,10 @@ from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
 from assay_api.reward_model import RewardModelSpec
+from assay_api.rewards import Reward
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
-from assay_api.stage import Reward, Rl, Sft, TrainingStageSpec
+from assay_api.stage import Rl, Sft, TrainingStageSpec
 from assay_api.tracking import Tracker
 
 
@@ -164,6 +165,29 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         Rule(
             "has(self.rl) == (self.rewards.size() > 0)",
             "rewards belong to, and are required by, the method rl",
+        ),
+        Rule(
+            "!has(self.rl) || self.rewards.all(one, one.type != 'Overlong' || "
+            "one.maxTokens <= self.rl.maxCompletionTokens)",
+            "rewards: maxTokens of Overlong must be at most rl.maxCompletionTokens: no completion "
+            "is longer",
+        ),
+        Rule(
+            "!has(self.rl) || !self.rewards.exists(one, one.type == 'Thinking') || "
+            "self.rl.modes.exists(mode, mode == 'Think')",
+            "rewards: Thinking is 0 in the mode NoThink: rl.modes must have Think",
+        ),
+        Rule(
+            "!has(self.rl) || self.rewards.size() == 0 || "
+            "self.rewards.exists(one, one.type == 'Accuracy') || "
+            "(self.rewards.exists(one, one.type == 'Thinking') && "
+            "self.rl.modes.all(mode, mode == 'Think'))",
+            "rewards: none is for right answers: add Accuracy (Thinking is one in the mode Think)",
+        ),
+        Rule(
+            "has(self.rl) || self.checkpoint.keepBest == 0",
+            "checkpoint.keepBest goes by held-out accuracy, which only the method rl measures: "
+            "leave it out",
         ),
         *(
             Rule(

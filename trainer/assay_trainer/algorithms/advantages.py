@@ -1,7 +1,32 @@
 """Advantages of rollouts, relative to the other rollouts of their group."""
 
+import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
+
+_ROUNDING = 1e-10
+"""Rewards no further apart, or relative to their size, differ by how their terms were added."""
+
+
+def tied(rewards: Sequence[float]) -> tuple[float, ...]:
+    """Return the rewards with those that differ by rounding only made equal, in the same order.
+
+    Raises:
+        ValueError: one is not finite.
+
+    Example:
+        >>> tied([0.1 + 0.2, 1.0, 0.3])
+        (0.3, 1.0, 0.3)
+    """
+    if not all(math.isfinite(reward) for reward in rewards):
+        raise ValueError(f"rewards must be finite, got {list(rewards)}")
+    equal: dict[float, float] = {}
+    least = -math.inf
+    for reward in sorted(rewards):
+        if not math.isclose(reward, least, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
+            least = reward
+        equal[reward] = least
+    return tuple(equal[reward] for reward in rewards)
 
 
 def group_advantages(rewards: Sequence[float], *, std_floor: float) -> tuple[float, ...]:
@@ -12,14 +37,14 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float) -> tuple[flo
 
     Args:
         rewards: of the rollouts of one group.
-        std_floor: least standard deviation to divide by. Rewards that differ by rounding only
-            would otherwise be blown up to full advantages.
+        std_floor: least standard deviation to divide by: rewards that hardly differ are not
+            blown up to full advantages.
 
     Returns:
         One advantage per rollout, in the same order.
 
     Raises:
-        ValueError: `std_floor` is not positive.
+        ValueError: `std_floor` is not positive, or a reward is not finite.
 
     Source:
         Yu et al. 2025, "DAPO", arXiv:2503.14476v1, equation 9, with the unbiased standard
@@ -31,9 +56,12 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float) -> tuple[flo
         (0.0, -1.0, 1.0)
         >>> group_advantages([0.1, 0.1, 0.1], std_floor=1e-3)
         (0.0, 0.0, 0.0)
+        >>> group_advantages([0.3, 0.1 + 0.2], std_floor=1e-3)
+        (0.0, 0.0)
     """
     if not std_floor > 0:
         raise ValueError(f"std_floor must be positive, got {std_floor}")
+    rewards = tied(rewards)
     if len(set(rewards)) <= 1:
         return (0.0,) * len(rewards)
     mean = fmean(rewards)

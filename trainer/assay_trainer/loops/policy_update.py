@@ -36,7 +36,6 @@ class Seen:
     loss: float
     num_tokens: int
     entropy_nats: float
-    num_clipped: float
     disagreement: Disagreement
     """Of learner and sampler at the same weights."""
 
@@ -111,7 +110,6 @@ class MicroBatchLoss:
                 loss=policy.loss.item(),
                 num_tokens=int(mask.sum()),
                 entropy_nats=out.entropy.sum().item(),
-                num_clipped=policy.clip_fraction.item() * int(mask.sum()),
                 disagreement=disagreement(
                     old, self._sampler_logprobs, mask, far_nats=self._far_nats
                 ),
@@ -133,7 +131,6 @@ def _combined(seen: Sequence[Seen]) -> dict[str, float]:
     return {
         "loss": sum(one.loss for one in seen),
         "entropy/mean_nats": sum(one.entropy_nats for one in seen) / num_tokens,
-        "clip_fraction": sum(one.num_clipped for one in seen) / num_tokens,
         "logprob/max_difference": max(one.disagreement.largest_nats for one in seen),
         "logprob/mean_difference": sum(one.disagreement.total_nats for one in seen) / num_tokens,
         "logprob/kl": sum(one.disagreement.kl_nats for one in seen) / num_tokens,

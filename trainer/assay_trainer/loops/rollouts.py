@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from assay_api import EngineError
-from assay_api.stage import Reward, Rl
+from assay_api.rewards import Reward
+from assay_api.stage import Rl
 from assay_data.dataset.order import derived_seed
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.records import Frames, PromptItem, RolloutGroup

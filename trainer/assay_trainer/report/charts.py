@@ -79,10 +79,9 @@ _PLANS = (
     _Plan("Loss", "nats", {"loss": "loss"}),
     _Plan("Gradient norm", "L2", {"grad_norm": "before clipping"}),
     _Plan(
-        "Clipping and dynamic sampling",
+        "Dynamic sampling",
         "share",
         {
-            "clip_fraction": "tokens clipped",
             "sampling/acceptance": "groups accepted",
             "sampling/acceptance_think": "groups accepted, think",
             "sampling/acceptance_no_think": "groups accepted, no think",

@@ -1,5 +1,7 @@
 """Adds up the rewards of rollout groups, with every question to a judge in flight at once."""
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from assay_api import InvalidInput
-from assay_api.stage import Reward, RewardType
+from assay_api.rewards import Reward, RewardType
 from assay_trainer.algorithms.advantages import group_advantages
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
 from assay_trainer.rewards.accuracy import accuracy_reward, is_correct
@@ -21,6 +23,8 @@ from assay_trainer.rewards.mode_followed import mode_followed_reward
 from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, RewardFunction, Score
 from assay_trainer.rewards.overlong import OverlongReward
 from assay_trainer.rewards.thinking import ThinkingReward
+
+_LOG = logging.getLogger(__name__)
 
 Frames = Callable[[str], UInt8[np.ndarray, "frame height width 3"]]
 """Returns the frames of a dataset row, by its identifier."""
@@ -161,7 +165,12 @@ def _settle(
     failures: list[Dropped] = []
     abstentions: list[Dropped] = []
     for group, rows in scored:
-        columns = {term.name: tuple(row[index] for row in rows) for index, term in enumerate(terms)}
+        columns = {
+            term.name: tuple(
+                _finite(term, group, rollout, row[index]) for rollout, row in enumerate(rows)
+            )
+            for index, term in enumerate(terms)
+        }
         failed = _dropped(group, columns, Failure)
         if failed:
             failures.append(failed[0])
@@ -175,6 +184,20 @@ def _settle(
         }
         groups.append(_scored_group(group, weighted, std_floor))
     return Scored(tuple(groups), tuple(failures), tuple(abstentions))
+
+
+def _finite(term: Term, group: RolloutGroup, rollout: int, outcome: Outcome) -> Outcome:
+    """Return the outcome; a value that is no finite number is a failure, and is told."""
+    if not isinstance(outcome, Score) or math.isfinite(term.weight * outcome.value):
+        return outcome
+    prompt = group.prompt
+    reason = (
+        f"the reward {term.name} gave {outcome.value} (weight {term.weight:g}) to rollout "
+        f"{rollout} of the group of row {prompt.row_id}, mode {prompt.mode.value}: a reward must "
+        "be a finite number; the group is not learned from"
+    )
+    _LOG.error("%s", reason)
+    return Failure(reason)
 
 
 def _dropped(
