@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from transformers import AutoTokenizer, GenerationConfig
+import torch
+from transformers import AutoTokenizer, GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
 from assay_trainer.models.export import write_model
 from assay_trainer.models.policy import load_policy
@@ -107,42 +108,37 @@ def wait_until_healthy(process: "subprocess.Popen[bytes]", port: int) -> None:
     raise AssertionError("the server did not become healthy")
 
 
-def test_the_server_answers_as_the_sampler_does(scratch_model: Path, tmp_path: Path) -> None:
+def test_the_server_draws_the_likeliest_tokens_whatever_the_folder_says(
+    scratch_model: Path, tmp_path: Path
+) -> None:
+    """As transformers computes them, and so the sampler, which draws as the learner scores."""
     # A random model repeats itself: a penalty on that, if it were applied, changes the answer.
     model = with_defaults(scratch_model, tmp_path / "model", BASE | {"repetition_penalty": 2.0})
     with served(model) as url:
         body = {"model": "detector", "prompt": PROMPT, "max_tokens": 24, "temperature": 0}
+        body |= {"return_token_ids": True}
         reply = httpx.post(f"{url}/completions", json=body, timeout=120).raise_for_status()
-    answer = reply.json()["choices"][0]["text"]
 
-    sampled = subprocess.run(
-        [sys.executable, "-c", SAMPLE, str(model), PROMPT],
-        capture_output=True,
-        text=True,
-        timeout=300,
+    drawn = reply.json()["choices"][0]["token_ids"]
+    assert drawn == likeliest_tokens(model, penalty=1.0) != likeliest_tokens(model, penalty=2.0)
+
+
+def likeliest_tokens(model: Path, *, penalty: float) -> list[int]:
+    """Return 24 tokens after the prompt, or as many as it takes to its end."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    asked = tokenizer(PROMPT, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    plan = GenerationConfig(
+        max_new_tokens=24,
+        do_sample=False,
+        repetition_penalty=penalty,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    assert sampled.returncode == 0, sampled.stderr
-    plain, penalised = json.loads(sampled.stdout.splitlines()[-1])
-    assert answer == plain != penalised
-
-
-SAMPLE = """
-import json, sys
-from pathlib import Path
-from assay_trainer.rollout.engine_config import EngineConfig
-from assay_trainer.rollout.sampler import SamplingPlan
-from assay_trainer.rollout.vllm_engine import VllmSampler
-
-with VllmSampler(Path(sys.argv[1]), EngineConfig("Float32", 512)) as sampler:
-    greedy = sampler._parameters(SamplingPlan(1, 24, 0.0), 0)
-    # Marks of media, which a random model may say, are banned in training only.
-    greedy.logit_bias = None
-    greedy.detokenize = True
-    penalised = greedy.clone()
-    penalised.repetition_penalty = 2.0
-    outputs = sampler._llm.generate([sys.argv[2]] * 2, [greedy, penalised], use_tqdm=False)
-    print(json.dumps([output.outputs[0].text for output in outputs]))
-"""
+    policy = Qwen2_5_VLForConditionalGeneration.from_pretrained(model)
+    policy.generation_config = plan
+    drawn = policy.generate(asked, attention_mask=torch.ones_like(asked))
+    found: list[int] = drawn[0, asked.shape[1] :].tolist()
+    return found
 
 
 def test_an_engine_takes_its_share_of_a_gpu_and_bytes_on_a_cpu(
