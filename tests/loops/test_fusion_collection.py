@@ -213,16 +213,22 @@ def test_a_collection_that_is_there_is_not_made_again(
     assert len(started) == 2
 
 
-def test_no_more_than_so_many_clips_are_asked_about_at_once(
-    start: Callable[..., Any], orders: Orders, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rollouts", "sizes"), [(1, [2, 2, 2]), (2, [4, 2])])
+def test_no_more_than_so_many_clips_an_engine_are_asked_about_at_once(
+    start: Callable[..., Any],
+    orders: Orders,
+    monkeypatch: pytest.MonkeyPatch,
+    rollouts: int,
+    sizes: list[int],
 ) -> None:
     monkeypatch.setattr(fusion, "CLIPS_PER_ENGINE", 2)
     pool = MortalPool(right)
     start(pool)
 
-    fusion.collect(orders(maxExamples=100, samplesPerClip=1))
+    spec = {"maxExamples": 100, "samplesPerClip": 1}
+    fusion.collect(orders(placement={"rollouts": rollouts}, **spec))
 
-    assert pool.sizes == [2, 2, 2]
+    assert pool.sizes == sizes
 
 
 @pytest.fixture

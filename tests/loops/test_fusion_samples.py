@@ -59,6 +59,12 @@ def test_each_clip_gives_one_sample_before_any_gives_a_second() -> None:
     ]
 
 
+def test_clips_and_not_their_samples_are_counted() -> None:
+    samples = [sample("r1", "a"), sample("r1", "b"), sample("f1"), sample("f2")]
+
+    assert clips_answered(samples) == {"real": 1, "fake": 2}
+
+
 def test_a_class_that_has_enough_is_passed_over() -> None:
     order = [row(name, "real" if name[0] == "r" else "fake") for name in ("r1", "f1", "r2", "f2")]
 

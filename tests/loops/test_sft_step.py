@@ -44,9 +44,12 @@ def lessons(tmp_path_factory: pytest.TempPathFactory) -> str:
 def orders(played_orders: Orders, lessons: str, tmp_path: Path) -> Orders:
     """Write the orders of one stage of SFT on those clips: it may be run again."""
 
-    def write(*, placement: dict[str, int] | None = None, **method: Any) -> ResolvedStageJob:
+    def write(
+        *, placement: dict[str, int] | None = None, every: int = 1, **method: Any
+    ) -> ResolvedStageJob:
         sft = {"task": "Describe", "steps": 4, "examplesPerStep": 2} | method
-        job = played_orders(sft=sft, placement=placement or {}, checkpoint={"every": 1})
+        checkpoint = {"every": every, "keep": 9}
+        job = played_orders(sft=sft, placement=placement or {}, checkpoint=checkpoint)
         return job.model_copy(update={"dataset": lessons, "output": str(tmp_path / "stage")})
 
     return write
@@ -259,10 +262,7 @@ def test_a_stage_that_died_learns_the_rest_and_nothing_twice(
 def test_checkpoints_come_as_often_as_planned_and_at_the_end(
     run: Callable[..., tuple[bool, StageParts]], orders: Orders
 ) -> None:
-    job = orders(steps=5)
-    stage = job.stage.model_dump(by_alias=True)
-    stage["spec"]["checkpoint"] = {"every": 2, "keep": 9}
-    job = job.model_copy(update={"stage": type(job.stage).model_validate(stage)})
+    job = orders(steps=5, every=2)
 
     _, parts = run(job)
 
@@ -274,7 +274,7 @@ def test_checkpoints_come_as_often_as_planned_and_at_the_end(
 def test_a_stage_that_is_asked_to_stop_saves_and_publishes_nothing(
     run: Callable[..., tuple[bool, StageParts]], orders: Orders, published: list[StageParts]
 ) -> None:
-    job = orders(steps=5)
+    job = orders(steps=5, every=9)
 
     def ask() -> None:
         request = StopRequest(uid="u", requested_at=datetime.now(UTC))
