@@ -92,8 +92,9 @@ lock: setup ## Resolve constraints/*.txt from pyproject.toml and constraints/pin
 # What is made from the typed models and committed: a test of `make check` tells when it is stale.
 CRD_FOLDERS := manifests/crds charts/assay/files/crds
 
-generate: setup ## Write the CRDs from the typed models.
+generate: setup ## Write the CRDs, and the schema of the chart's values, from the typed models.
 	@for folder in $(CRD_FOLDERS); do $(ASSAY) crds --out $$folder; done
+	.venv/bin/python tests/chart/values_schema.py
 
 # ----------------------------------------------------------------------------------- tests
 

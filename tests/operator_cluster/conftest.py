@@ -25,19 +25,25 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSer
         yield server
 
 
+@pytest.fixture(scope="session")
+def installed(control_plane: ControlPlane) -> None:
+    """Everything that the README's installation makes; the operator's pod only plays."""
+    install(control_plane)
+
+
 @pytest.fixture(scope="module")
 def operator(
+    installed: None,
     control_plane: ControlPlane,
     third_party: ThirdParty,
     object_store: ObjectServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
-    """The operator, installed and running with the rights of its ServiceAccount.
+    """The operator, running with the rights of its ServiceAccount.
 
     It ends with its module: other tests write statuses of their own on the same control plane.
     """
     folder = tmp_path_factory.mktemp("operator")
-    install(control_plane)
     process = OperatorProcess(
         control_plane.kubeconfig_of("assay-operator", OWN_NAMESPACE),
         write_platform(folder / "platform.yaml", object_store),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from operator_process import OWN_NAMESPACE
 
-pytestmark = pytest.mark.usefixtures("operator")
+pytestmark = pytest.mark.usefixtures("installed")
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 ACCOUNT = f"system:serviceaccount:{OWN_NAMESPACE}:assay-operator"
 KINDS = ("datasets", "evaluations", "rewardmodels", "trainingpipelines", "trainingstages")
