@@ -15,9 +15,9 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from assay_trainer.evaluation.intervals import (
+    Floats,
     Interval,
     VideoSums,
     calibration_interval,
@@ -26,14 +26,13 @@ from assay_trainer.evaluation.intervals import (
     middle_interval,
     share_interval,
 )
+from assay_trainer.evaluation.metrics import NUM_CALIBRATION_BINS
 
-Floats = NDArray[np.float64]
 Sums = Mapping[str, Floats]
 """Per quantity its sum over each video's clips (axis: video), or one number: the total."""
 
 ACCURACIES = (0.5, 0.8, 0.95, 0.99)
 VIDEOS = (12, 24, 96, 500)
-BINS = 10
 LEAST_COVERAGE = 0.93
 """Of a share, with what is left to chance by a thousand test sets."""
 LEAST_OF_OTHERS = 0.90
@@ -160,7 +159,7 @@ def detector(rng: Generator, num_videos: int, distance: float) -> Sums:
     called = evidence > 0
     probability = 1 / (1 + np.exp(-3 * evidence))
     surplus = probability - fake
-    bins = np.minimum(probability * BINS, BINS - 1).astype(int)
+    bins = np.minimum(probability * NUM_CALIBRATION_BINS, NUM_CALIBRATION_BINS - 1).astype(int)
     tokens = np.exp(
         5 + 0.4 * rng.normal(size=num_videos)[video] + 0.3 * rng.normal(size=len(video))
     )
@@ -174,7 +173,10 @@ def detector(rng: Generator, num_videos: int, distance: float) -> Sums:
         "errors": surplus**2,
         "squares": surplus**4,
         "tokens": tokens,
-        **{f"surplus/{index}": np.where(bins == index, surplus, 0.0) for index in range(BINS)},
+        **{
+            f"surplus/{index}": np.where(bins == index, surplus, 0.0)
+            for index in range(NUM_CALIBRATION_BINS)
+        },
     }
     return {name: np.bincount(video, weights=column) for name, column in columns.items()}
 
@@ -183,7 +185,7 @@ def numbers(totals: Sums) -> dict[str, Floats]:
     """Return what an evaluation says, from totals."""
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = totals["hits"] / totals["fakes"]
-        gaps = [np.abs(totals[f"surplus/{index}"]) for index in range(BINS)]
+        gaps = [np.abs(totals[f"surplus/{index}"]) for index in range(NUM_CALIBRATION_BINS)]
         return {
             "precision": totals["hits"] / totals["called"],
             "recall": recall,
@@ -200,7 +202,7 @@ def intervals(sums: Sums, samples: int, seed: int) -> dict[str, Interval | None]
     hits, involved = sums["hits"], sums["fakes"] + sums["called"]
     recall = VideoSums.of(sums["fakes"], hits)
     called = VideoSums.of(sums["called"], hits)
-    surplus = np.stack([sums[f"surplus/{index}"] for index in range(BINS)], axis=1)
+    surplus = np.stack([sums[f"surplus/{index}"] for index in range(NUM_CALIBRATION_BINS)], axis=1)
     return {
         "precision": share_interval(called),
         "recall": share_interval(recall),
