@@ -6,11 +6,13 @@ HTTP proxy, so that such names need not resolve.
 """
 
 import json
-import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from local_http_server import LocalHttpServer
+from started import Started
 
 
 @dataclass(slots=True)
@@ -24,7 +26,7 @@ class RayJobInfo:
     """Seconds since 1970."""
 
 
-class FakeDashboard:
+class FakeDashboard(Started):
     """A context. A job that nobody has said anything of is RUNNING."""
 
     def __init__(self) -> None:
@@ -33,25 +35,20 @@ class FakeDashboard:
         """By namespace and job ID."""
         self.calls: list[tuple[str, str, str]] = []
         """Method, host and path of every call."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._server = LocalHttpServer(self._handler())
 
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self._server.endpoint
 
-    def __enter__(self) -> "FakeDashboard":
+    def start(self) -> None:
         """Answer from now on."""
-        self._thread.start()
-        return self
+        self._server.start()
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
     def tell(self, namespace: str, job_id: str, status: str, message: str = "") -> None:
         """Say how a job stands from now on."""

@@ -2,16 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
+from played_engines import PlayedPool, said
 
 from assay_api import ThinkingMode
 from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_trainer.chat import detection_prompt
 from assay_trainer.loops.validation import Validator
-from assay_trainer.records import PromptItem, Rollout
-from assay_trainer.rollout.sampler import Sample
+from assay_trainer.records import PromptItem
 
 THINK, NO_THINK = ThinkingMode.THINK, ThinkingMode.NO_THINK
 REAL, FAKE = "<think>hm</think><answer>A</answer>", "<think>hm</think><answer>B</answer>"
@@ -23,11 +22,8 @@ def item(mode: ThinkingMode, prompt: Prompt = BUSTERX_PROMPT) -> PromptItem:
 
 
 def validate(prompts: Sequence[PromptItem], answers: Sequence[str]) -> dict[str, float]:
-    class Pool:
-        def sample(self, requests: object, plan: object) -> list[tuple[Sample, ...]]:
-            return [(Sample(Rollout((1,), (0.0,), text, False, 0), ()),) for text in answers]
-
-    pool: Any = Pool()
+    left = iter(answers)
+    pool = PlayedPool(lambda request, plan: [said(next(left))])
     return Validator(pool, prompts, {}, lambda row_id: pytest.fail(), max_tokens=8).validate()
 
 

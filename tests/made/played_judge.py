@@ -1,10 +1,11 @@
 """A judge's server that answers by a rule, as vLLM's does over HTTP."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_http_server import LocalHttpServer
 
 Rule = Callable[[str], str | int]
 """What is said to a request's text; a number is a status code."""
@@ -29,12 +30,5 @@ def played_judge(rule: Rule) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with LocalHttpServer(Handler) as server:
+        yield f"{server.endpoint}/v1"

@@ -1,12 +1,11 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from json import dumps, loads
 from typing import Any
 
 import numpy as np
 import pytest
+from played_judge import played_judge
 
 from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
 from assay_api.rewards import Reward, RewardType
@@ -22,39 +21,22 @@ MODE = Reward(type=RewardType.MODE_FOLLOWED)
 THINKING = Reward(type=RewardType.THINKING, weight=2.0, reward_model="critic")
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Says what the reasoning tells it to; `down` is an error, `meet` waits for three others."""
+MEETING = threading.Barrier(4, timeout=20)
 
-    meeting = threading.Barrier(4, timeout=20)
 
-    def do_POST(self) -> None:
-        body = loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = body["messages"][1]["content"][-1]["text"]
-        word = text.split("say ")[1].split("<")[0]
-        if word == "meet":
-            self.meeting.wait()
-            word = "0.5"
-        content = dumps(
-            {"choices": [{"message": {"content": f"<answer>{word}</answer>"}}]}
-        ).encode()
-        self.send_response(500 if word == "down" else 200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
+def obedient(text: str) -> str | int:
+    """Say what the reasoning tells to; `down` is an error, `meet` waits for three others."""
+    word = text.split("say ")[1].split("<")[0]
+    if word == "meet":
+        MEETING.wait()
+        word = "0.5"
+    return 500 if word == "down" else f"<answer>{word}</answer>"
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with played_judge(obedient) as url:
+        yield url
 
 
 def make_judge(url: str, max_consecutive_failures: int = 100) -> Judge:
