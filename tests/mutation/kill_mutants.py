@@ -1,7 +1,7 @@
 """See that tests notice each stated mutant: `python tests/mutation/kill_mutants.py [AREA...]`.
 
-Every mutant is written into a copy of the sources, and the tests of its area run there in a fork of
-this process, which has loaded what takes long to load. Prints each mutant that survives; the exit
+Every mutant is written into a copy of the sources in memory, and the tests of its area run there in
+a fork of this process, which has loaded the packages of third parties that they load. Prints each mutant that survives; the exit
 status is 1 if one does that should not, or one is noticed that is said to survive.
 """
 
@@ -10,20 +10,29 @@ import contextlib
 import importlib
 import os
 import shutil
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from mutants import ROOT, Area, Change, change, read_areas
 
 _SOURCES = ("operator", "data", "trainer")
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "demo-store*")
 _TEST_SECONDS = 60
 """What a test may take: a change may make it wait for ever, which is noticed then."""
+_OPTIONS = (
+    *("-x", "-q", "-p", "no:cacheprovider", "-o", f"timeout={_TEST_SECONDS}"),
+    # Of plugins that were loaded before pytest runs.
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
+_IN_MEMORY = Path("/dev/shm")
 _PASSED, _FAILED, _BROKEN = 0, 1, 3
 """Exit statuses of pytest."""
 
@@ -68,14 +77,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("areas", nargs="*", help="files of tests/mutation/mutants (default: all)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="forks side by side")
+    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.loaded:
+        return print_loaded(arguments.areas)
     areas = read_areas()
     if unknown := set(arguments.areas) - set(areas):
         parser.error(f"unknown areas {sorted(unknown)}; there are {sorted(areas)}")
     started = time.monotonic()
     chosen = {name: areas[name] for name in arguments.areas or areas}
     runs = [run for name, area in chosen.items() for run in runs_of(name, area)]
-    load(package for area in chosen.values() for package in area.loads)
+    load_packages([test for area in chosen.values() for test in area.tests])
     faults = 0
     for outcome in outcomes(runs, arguments.workers):
         if outcome.fault:
@@ -98,10 +110,24 @@ def name_of(run: Run) -> str:
     return run.change.mutant.name if run.change else "as it is"
 
 
-def load(packages: Iterable[str]) -> None:
-    """Load third parties' packages, so that no fork has to; ours are loaded in it, changed."""
-    for package in sorted(set(packages)):
-        importlib.import_module(package)
+def load_packages(tests: Sequence[str]) -> None:
+    """Load what tests load of third parties, so that no fork has to; ours is loaded there, changed.
+
+    Which that is, a process of its own finds out: what it has loaded of ours is gone with it.
+    """
+    options = [sys.executable, __file__, "--loaded", *dict.fromkeys(tests)]
+    found = subprocess.run(options, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    for module in found.stdout.splitlines()[-1].split():
+        importlib.import_module(module)
+
+
+def print_loaded(tests: Sequence[str]) -> int:
+    """Print the modules of packages that are loaded when tests are collected, in their order."""
+    status = pytest.main([*_OPTIONS, "--collect-only", *tests])
+    packages = f"{sysconfig.get_path('purelib')}/"
+    files = ((name, getattr(module, "__file__", None)) for name, module in sys.modules.items())
+    print(" ".join(name for name, file in files if file and file.startswith(packages)))
+    return int(status)
 
 
 def outcomes(runs: Sequence[Run], workers: int) -> Iterator[Outcome]:
@@ -164,19 +190,14 @@ def run_pytest(run: Run, copy: Path) -> int:
     log = os.open("pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    import pytest
-
-    options = ["-x", "-q", "-p", "no:cacheprovider"]
-    # Of plugins that were loaded before pytest.
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    options += ["-o", f"timeout={_TEST_SECONDS}"]
-    return int(pytest.main([*options, *run.tests]))
+    return int(pytest.main([*_OPTIONS, f"--basetemp={copy / 'made'}", *run.tests]))
 
 
 @contextlib.contextmanager
 def copy_of_sources() -> Iterator[str]:
     """Copy the repository, less what was made in it; the copy goes afterwards."""
-    with tempfile.TemporaryDirectory(prefix="assay-mutants-") as folder:
+    where = _IN_MEMORY if _IN_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="assay-mutants-", dir=where) as folder:
         shutil.copytree(ROOT, folder, ignore=_LEFT_OUT, dirs_exist_ok=True)
         yield folder
 

@@ -38,8 +38,6 @@ class Area(BaseModel):
 
     tests: Annotated[Sequence[Text], Field(min_length=1)]
     """Paths from the root of the repository, as pytest takes them; fast ones."""
-    loads: Sequence[Text] = ()
-    """Packages of third parties that take long to load: loaded once, before the tests are run."""
     mutants: Annotated[Sequence[Mutant], Field(min_length=1)]
 
 
