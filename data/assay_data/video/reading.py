@@ -4,7 +4,6 @@ Times are seconds from the first frame. Frames are uint8 [height, width, 3], RGB
 """
 
 import errno
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +14,22 @@ from typing import Protocol, TypeVar
 import av
 import decord
 import numpy as np
-from av.stream import Disposition
+from av.bitstream import BitStreamFilterContext
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.video.timeline import Mark, Timeline
+from assay_data.video.declared import declared_seconds
+from assay_data.video.marks import Mark
+from assay_data.video.orientation import Orientation
+from assay_data.video.parts import Part
+from assay_data.video.timeline import Timeline
+from assay_data.video.track import (
+    choose_track,
+    is_decords_track,
+    picture_streams,
+    stream_of,
+)
 
 Frame = NDArray[np.uint8]
 T = TypeVar("T")
@@ -32,8 +41,8 @@ BATCH_BYTES = 128 * 2**20
 REORDERED_FRAMES = 32
 """A decoder returns a frame at most this many after a later one."""
 
-_TAGGED_DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-"""As Matroska files have it for each stream."""
+_MESSAGES = {"h264": 6, "hevc": 39}
+"""Types of the units that may say an orientation, by codec."""
 
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -50,8 +59,12 @@ class VideoInfo:
     """Pixels, upright."""
     height: int
     """Pixels, upright."""
-    rotation_degrees: int
-    """How far the stored picture must be turned counter-clockwise to be upright."""
+    orientation: Orientation
+    """How the stored picture must be turned and mirrored."""
+    track: int
+    """FFmpeg's number of the stream that is the video."""
+    begin_seconds: float
+    """When the first frame begins by the container's clock."""
     codec: str
     pixel_format: str
 
@@ -61,6 +74,8 @@ class Video:
     """A file whose packets were read."""
 
     path: Path
+    track: int
+    """FFmpeg's number of the stream that is the video."""
     declared_seconds: float | None
     """Declared duration of the picture; None when the container does not tell."""
     frame_bytes: int
@@ -89,39 +104,59 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         UnusableVideo: it is no video, has no picture, or its first frame cannot be decoded.
     """
-    with _opened(path) as (container, stream):
-        first = next(_decoded(container, stream), None)
+    video = examine(path)
+    with _opened(path) as container:
+        stream = stream_of(container, video.track)
+        first = next(_decoded(container, stream, video.timeline.parts), None)
         if first is None:
             raise UnusableVideo(DropReason.CORRUPT, "it has no frame that can be decoded")
-        rotation = first.rotation % 360
-        sideways = rotation in (90, 270)
+        _, frame, orientation = first
+        sides = (frame.width, frame.height)
+        width, height = sides[::-1] if orientation.is_transposed else sides
         return VideoInfo(
-            duration_seconds=_declared_seconds(container, stream),
+            duration_seconds=video.declared_seconds,
             fps=float(stream.average_rate or 0),
-            width=first.height if sideways else first.width,
-            height=first.width if sideways else first.height,
-            rotation_degrees=rotation,
+            width=width,
+            height=height,
+            orientation=orientation,
+            track=video.track,
+            begin_seconds=video.timeline.begin_seconds,
             codec=stream.codec_context.name,
-            pixel_format=first.format.name,
+            pixel_format=frame.format.name,
         )
 
 
 def examine(path: Path) -> Video:
-    """Read all packets of a video, and decode nothing.
+    """Read all packets of a video, and decode at most its first frame.
 
     Raises:
-        UnusableVideo: it is no video, or has no picture.
+        UnusableVideo: it is no video, has no picture, or cannot be read in one way only.
     """
-    with _opened(path) as (container, stream):
-        marks = [Mark.of(packet, stream) for packet in container.demux(stream) if packet.size]
-        timeline = Timeline.of(marks, stream, container.format.name)
-        declared_seconds = _declared_seconds(container, stream)
-        is_mov = container.format.name.startswith("mov")
-        frame_bytes = max(1, 3 * stream.codec_context.width * stream.codec_context.height)
-    # decord turns frames in MP4 and MOV only.
-    upright = is_mov or not timeline.seeks_exactly or probe(path).rotation_degrees == 0
-    exact = timeline.seeks_exactly and upright
-    return Video(path, declared_seconds, frame_bytes, timeline, exact)
+    with _opened(path) as container:
+        streams = {stream.index: stream for stream in picture_streams(container)}
+        marks: dict[int, list[Mark]] = {index: [] for index in streams}
+        keys: dict[int, av.Packet] = {}
+        for packet in container.demux(*streams.values()):
+            if packet.size:
+                index = packet.stream_index
+                marks[index].append(Mark.of(packet, streams[index]))
+                if marks[index][-1].is_key:
+                    keys.setdefault(index, packet)
+        track = choose_track(container, marks)
+        stream, timeline = streams[track.index], track.timeline
+        is_for_decord = (
+            timeline.seeks_exactly
+            and is_decords_track(container, stream)
+            and _is_upright_by_decord(container.format.name, stream, keys[track.index])
+        )
+        return Video(
+            path=path,
+            track=track.index,
+            declared_seconds=declared_seconds(container, stream, timeline.begin_seconds),
+            frame_bytes=max(1, 3 * stream.codec_context.width * stream.codec_context.height),
+            timeline=timeline,
+            is_for_decord=is_for_decord,
+        )
 
 
 def decode_frames(path: Path, timestamps_seconds: Sequence[float]) -> Frame:
@@ -201,8 +236,8 @@ class AvReader:
         Raises:
             UnusableVideo: it is no video.
         """
-        self._path = path
-        self._timeline = (video or examine(path)).timeline
+        video = video or examine(path)
+        self._path, self._track, self._timeline = path, video.track, video.timeline
         self.starts_seconds = self._timeline.starts_seconds
         self.duration_seconds = self._timeline.duration_seconds
         self._decoded = self._decode()
@@ -215,43 +250,46 @@ class AvReader:
         wanted, found = set(indices), dict[int, Frame]()
         for index in indices:
             while index not in found:
-                position, frame = next(self._decoded, (None, None))
-                if position is None or frame is None or position > index + REORDERED_FRAMES:
+                decoded = next(self._decoded, None)
+                if decoded is None or decoded[0] > index + REORDERED_FRAMES:
                     raise UnusableVideo(DropReason.CORRUPT, f"frame {index} cannot be decoded")
+                position, frame, orientation = decoded
                 self._last_index = max(self._last_index, position)
                 if position in wanted and not frame.is_corrupt:
-                    found[position] = _upright(frame)
+                    found[position] = orientation.upright(_pixels(frame))
             yield found[index]
             found = {i: later for i, later in found.items() if i >= index}
 
-    def _decode(self) -> Iterator[tuple[int, "av.VideoFrame"]]:
-        """Yield every frame that has a place in the timeline, with its index."""
-        ticks = self._timeline.ticks
-        places = {tick: index for index, tick in enumerate(ticks or ())}
+    def _decode(self) -> Iterator[tuple[int, "av.VideoFrame", Orientation]]:
+        """Yield every frame that has a place in the timeline, after its index."""
+        timeline = self._timeline
+        places = {tick: index for index, tick in enumerate(timeline.ticks or ())}
         with av.open(str(self._path)) as container:
-            stream = _picture_stream(container)
-            frames = _decoded(container, stream, self._timeline.num_undecodable)
-            for position, frame in enumerate(frames):
-                if ticks is None:
-                    yield position, frame
-                elif frame.pts in places:
-                    yield places[frame.pts], frame
+            stream = stream_of(container, self._track)
+            decoded = _decoded(container, stream, timeline.parts)
+            for position, (part, frame, orientation) in enumerate(decoded):
+                if not places:
+                    yield position, frame, orientation
+                elif frame.pts is not None:
+                    index = places.get(frame.pts + part.shift_ticks, -1)
+                    # What leads a part cannot be decoded; shifted, it may fall into the one before.
+                    if index >= part.first_frame:
+                        yield index, frame, orientation
 
 
-def _upright(frame: "av.VideoFrame") -> Frame:
-    """Return the pixels of a frame, turned as it says."""
+def _pixels(frame: "av.VideoFrame") -> Frame:
+    """Return the pixels of a frame as they are stored."""
     # Colours of more than 8 bits are spread over pixels without smoothing, nearest to decord.
-    pixels = frame.to_ndarray(format="rgb24", interpolation="POINT")
-    turned = np.rot90(pixels, frame.rotation // 90)
-    return np.ascontiguousarray(turned)
+    pixels: Frame = frame.to_ndarray(format="rgb24", interpolation="POINT")
+    return pixels
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", VideoStream]]:
-    """Open a file and its moving picture; what FFmpeg says against it makes it unusable."""
+def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
+    """Open a file; what FFmpeg says against it makes it unusable."""
     try:
         with av.open(str(path)) as container:
-            yield container, _picture_stream(container)
+            yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise _meaning(error, "PyAV") from error
 
@@ -263,38 +301,47 @@ def _meaning(error: Exception, who: str) -> Exception:
     return UnusableVideo(DropReason.CORRUPT, f"{who}: {error}")
 
 
-def _picture_stream(container: "av.container.InputContainer") -> VideoStream:
-    """Return the first stream of moving pictures; cover art of a sound file is none."""
-    stream: VideoStream
-    for stream in container.streams.video:
-        if stream.disposition & Disposition.attached_pic:
-            continue
-        if stream.codec_context is None:
-            raise UnusableVideo(DropReason.UNSUPPORTED, "its codec is not known")
-        # By default one for each core, in each of as many workers: too many for their memory.
-        stream.codec_context.thread_count = 1
-        return stream
-    raise UnusableVideo(DropReason.NO_VIDEO_STREAM, "it has no stream of moving pictures")
-
-
 def _decoded(
-    container: "av.container.InputContainer", stream: VideoStream, skip: int = 0
-) -> Iterator["av.VideoFrame"]:
-    """Yield every frame that can be decoded, but for this many packets at the start."""
+    container: "av.container.InputContainer", stream: VideoStream, parts: Sequence[Part]
+) -> Iterator[tuple[Part, "av.VideoFrame", Orientation]]:
+    """Yield every frame that can be decoded, its part before and its orientation behind it."""
     packets = (packet for packet in container.demux(stream) if packet.size)
-    decodable = islice(packets, skip, None)
-    return chain.from_iterable(map(stream.decode, chain(decodable, (None,))))
+    for part in parts:
+        orientation = Orientation()
+        own = islice(packets, part.num_undecodable, part.num_packets)
+        for frame in chain.from_iterable(map(stream.decode, chain(own, (None,)))):
+            orientation = Orientation.of_frame(frame) or orientation
+            yield part, frame, orientation
+        stream.codec_context.flush_buffers()  # The end of a part is not the end of the stream.
 
 
-def _declared_seconds(
-    container: "av.container.InputContainer", stream: VideoStream
-) -> float | None:
-    """Return how long the picture is said to be."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    if tagged := _TAGGED_DURATION.fullmatch(stream.metadata.get("DURATION", "")):
-        hours, minutes, seconds = tagged.groups()
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    if container.duration and len(container.streams) == 1:
-        return float(container.duration / av.time_base)
-    return None
+def _is_upright_by_decord(container: str, stream: VideoStream, key: "av.Packet") -> bool:
+    """Tell whether decord shows pictures upright, by a packet from which a decoder can start.
+
+    decord turns what the container of MP4 and MOV says, and knows nothing of mirrors, of other
+    containers and of what the stream says.
+    """
+    orientation = _orientation(stream, key)
+    if orientation is None or orientation == Orientation():
+        return orientation is not None
+    if not container.startswith("mov") or not orientation.is_turn:
+        return False
+    messages = _MESSAGES.get(stream.codec_context.name)
+    return messages is None or _orientation(stream, key, messages) == orientation
+
+
+def _orientation(
+    stream: VideoStream, key: "av.Packet", without: int | None = None
+) -> Orientation | None:
+    """Return the orientation of a key frame, but for units of this type; None: it has no frame."""
+    packets = [key]
+    if without is not None:
+        strip = BitStreamFilterContext(f"filter_units=remove_types={without}", stream)
+        packets = [*strip.filter(key), *strip.filter(None)]
+    try:
+        frames = [frame for packet in (*packets, None) for frame in stream.decode(packet)]
+    except av.error.InvalidDataError:
+        return None
+    finally:
+        stream.codec_context.flush_buffers()
+    return (Orientation.of_frame(frames[0]) or Orientation()) if frames else None

@@ -66,6 +66,15 @@ def run_ffmpeg(*arguments: object) -> None:
     subprocess.run([*command, *map(str, arguments)], check=True)
 
 
+def ffmpegs_numbers(path: Path, *options: object, side: int = SIDE) -> list[int]:
+    """Return the numbers in all frames as the `ffmpeg` program shows them, at their own rate."""
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-i", path, *options]
+    raw = ("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    done = subprocess.run([*map(str, command), *raw], check=True, capture_output=True)
+    frames = np.frombuffer(done.stdout, dtype=np.uint8).reshape(-1, side, side, 3)
+    return [number_in(frame) for frame in frames]
+
+
 def outcomes_of(
     paths: Sequence[Path], plan: FramePlan, **limits: float
 ) -> list[PreparedVideo | Unusable | Failure]:
@@ -90,6 +99,11 @@ def shown() -> Callable[[NDArray[np.uint8]], int]:
 @pytest.fixture(scope="session")
 def ffmpeg() -> Callable[..., None]:
     return run_ffmpeg
+
+
+@pytest.fixture(scope="session")
+def shown_by_ffmpeg() -> Callable[..., list[int]]:
+    return ffmpegs_numbers
 
 
 @pytest.fixture(scope="session")
