@@ -1,8 +1,9 @@
 """See that tests notice each stated mutant: `python tests/mutation/kill_mutants.py [AREA...]`.
 
 Every mutant is written into a copy of the sources in memory, and the tests of its area run there in
-a fork of this process, which has loaded the packages of third parties that they load. Prints each mutant that survives; the exit
-status is 1 if one does that should not, or one is noticed that is said to survive.
+a fork of this process, which has loaded the packages of third parties that they load. Prints each
+mutant that survives; the exit status is 1 if one does that should not, or one is noticed that is
+said to survive.
 """
 
 import argparse
