@@ -124,6 +124,7 @@ def load_packages(tests: Sequence[str]) -> None:
 
 def print_loaded(tests: Sequence[str]) -> int:
     """Print the modules of packages that are loaded when tests are collected, in their order."""
+    sys.path[:0] = [str(ROOT / source) for source in _SOURCES]
     status = pytest.main([*_OPTIONS, "--collect-only", *tests])
     packages = f"{sysconfig.get_path('purelib')}/"
     files = ((name, getattr(module, "__file__", None)) for name, module in sys.modules.items())
