@@ -52,6 +52,8 @@ class DropReason(StrEnum):
     """A row's text has another number of image or video marks than the row has media."""
     CONTROL_TOKEN = "ControlToken"
     """A row's text spells a token of control, such as `<|im_end|>`, which a model would obey."""
+    NO_ANSWER = "NoAnswer"
+    """A row's answer is blank, in a format whose rows have one."""
     UNKNOWN_LABEL = "UnknownLabel"
     """A row's answer names neither of its two classes."""
     OTHER_CLASS = "OtherClass"

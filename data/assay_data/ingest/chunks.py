@@ -19,7 +19,7 @@ from assay_data.video.isolation import Failure, FailureKind, IsolatedPool
 from assay_data.video.prepare import PreparedVideo, Unusable
 from assay_data.video.row_media import prepare_media
 
-_FORMAT = 2
+_FORMAT = 3
 """Counts changes of what a chunk contains; part of its digest."""
 _FAILURES = {
     FailureKind.TIMEOUT: DropReason.TIMEOUT,

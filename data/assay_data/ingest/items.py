@@ -112,7 +112,8 @@ class RowItem:
     @property
     def task(self) -> MediaTask | None:
         """Orders to make its frames."""
-        return RowMediaTask(self.paths, self.plan) if self.paths else None
+        is_video = self.found.row.shows_video
+        return RowMediaTask(self.paths, self.plan, is_video) if self.paths else None
 
     def identity(self) -> list[object]:
         """Return the row's content, and its media's sizes and times."""

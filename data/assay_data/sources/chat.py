@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import AliasChoices, Field, model_validator
@@ -11,8 +13,25 @@ from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK, Turn
 from assay_data.drops import DropReason
 from assay_data.sources.grouping import group_of
 from assay_data.sources.polarity import answer_of, asked_polarity, classify
-from assay_data.sources.record import AnyText, Media, Record, Text, to_medium
-from assay_data.sources.row import BadRow, Medium, SourceRow, check_marks, joined_turns
+from assay_data.sources.record import (
+    AnyText,
+    Media,
+    Record,
+    Text,
+    Videos,
+    refuse_section,
+    to_medium,
+    to_video,
+)
+from assay_data.sources.row import (
+    BadRow,
+    Medium,
+    SourceRow,
+    Video,
+    answered,
+    chosen_media,
+    joined_turns,
+)
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 _INLINE_IMAGE = re.compile(r"<img>(.+?)</img>", re.DOTALL)
@@ -23,8 +42,9 @@ class Message(Record):
 
     role: str = Field(validation_alias=AliasChoices("role", "from"))
     content: str = Field(validation_alias=AliasChoices("content", "value"))
-    media: tuple[Medium, ...] = ()
-    """Media that were parts of the content."""
+    images: Media = ()
+    """Pictures that are parts of the content, or stand beside it."""
+    videos: Videos = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -32,25 +52,60 @@ class Message(Record):
         parts = value.get("content") if isinstance(value, dict) else None
         if not isinstance(parts, list):
             return value
-        pieces = [_part(part) for part in parts]
-        text = "".join(text for text, _ in pieces)
-        return {"role": value.get("role"), "content": text, "media": [m for _, m in pieces if m]}
+        read = [_part(part) for part in parts]
+        return {
+            "role": value.get("role"),
+            "content": "".join(part.text for part in read),
+            "images": [m for part in read for m in part.images] or value.get("images"),
+            "videos": [list(v) for part in read for v in part.videos] or value.get("videos"),
+        }
 
 
-def _part(part: object) -> tuple[str, Medium | None]:
-    """Return the text of one part of a content, and its medium if it is one.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a content."""
+
+    text: str
+    images: tuple[Medium, ...] = ()
+    videos: tuple[Video, ...] = ()
+
+
+_IMAGE_KEYS = ("image", "image_url", "input_image")
+_VIDEO_KEYS = ("video", "video_url", "input_video")
+_PLACES = ("path", "url", "bytes")
+_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
+_KINDS |= dict.fromkeys(_IMAGE_KEYS, "image") | dict.fromkeys(_VIDEO_KEYS, "video")
+
+
+def _part(part: object) -> _Part:
+    """Return what one part of a content says and shows.
+
+    Tables give each part all keys, those of its own kind filled. A part of type `image` or `video`
+    without a place stands for the next medium of the row's own column.
 
     Raises:
-        ValueError: it is neither text, nor a picture, nor a video.
+        ValueError: it is neither text, nor a picture, nor a video, or several of them.
     """
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        return part["text"], None
-    for kind, mark in (("image", IMAGE_MARK), ("image_url", IMAGE_MARK), ("video", VIDEO_MARK)):
-        found = part.get(kind) if isinstance(part, dict) else None
-        place = found.get("url") if isinstance(found, dict) else found
-        if isinstance(place, str) and place:
-            return mark, to_medium(place)
-    raise ValueError(f"a part of a message must be text, an image or a video, got {part!r}")
+    if isinstance(part, str):
+        return _Part(part)
+    if not isinstance(part, dict):
+        raise ValueError(f"a part of a message must be a mapping, got {part!r}")
+    filled = {_KINDS[key]: value for key, value in part.items() if key in _KINDS and value}
+    said = part.get("type") or next(iter(filled), "text" if "text" in part else "")
+    kind = _KINDS.get(said) if isinstance(said, str) else None
+    if kind is None:
+        raise ValueError(f"a part of a message must be text, an image or a video, got {part!r}")
+    if others := sorted(filled.keys() - {kind}):
+        raise ValueError(f"a part of type {kind} of a message has {others[0]} too: {part!r}")
+    if kind == "text":
+        if not isinstance(text := filled.get("text", ""), str):
+            raise ValueError(f"text of a part of a message must be text, got {text!r}")
+        return _Part(text)
+    refuse_section(part)
+    place = filled.get(kind) or (part if any(part.get(key) for key in _PLACES) else None)
+    if kind == "image":
+        return _Part(IMAGE_MARK, (to_medium(place),) if place else ())
+    return _Part(VIDEO_MARK, (), (to_video(place),) if place else ())
 
 
 class LlamaFactory(Record):
@@ -60,9 +115,9 @@ class LlamaFactory(Record):
         validation_alias=AliasChoices("messages", "conversations")
     )
     system: Text = ""
-    images: Media = ()
-    videos: Media = ()
-    audios: Media = ()
+    images: Media = Field(default=(), validation_alias=AliasChoices("images", "image"))
+    videos: Videos = Field(default=(), validation_alias=AliasChoices("videos", "video"))
+    audios: Media = Field(default=(), validation_alias=AliasChoices("audios", "audio"))
     chosen: Message | None = None
     rejected: Message | None = None
 
@@ -75,9 +130,9 @@ class Swift(Record):
     query: Text = ""
     response: Text = ""
     history: tuple[tuple[str, str], ...] | None = None
-    images: Media = ()
-    videos: Media = ()
-    audios: Media = ()
+    images: Media = Field(default=(), validation_alias=AliasChoices("images", "image"))
+    videos: Videos = Field(default=(), validation_alias=AliasChoices("videos", "video"))
+    audios: Media = Field(default=(), validation_alias=AliasChoices("audios", "audio"))
     solution: AnyText = ""
     rejected_response: Text = ""
     subcat: Text = ""
@@ -99,12 +154,13 @@ def read_llama_factory(record: dict[str, object]) -> SourceRow:
         BadRow, ValidationError: it is no such row.
     """
     row = LlamaFactory.model_validate(record)
-    if row.audios:
-        raise BadRow(DropReason.UNSUPPORTED, f"{len(row.audios)} audios: sound is not supported")
+    refuse_sound(row.audios)
     messages = _with_system(row.system, row.messages)
     if row.chosen and row.rejected:
-        answers = {"chosen": row.chosen.content, "rejected": row.rejected.content}
-        return chat_row(messages, row.images, row.videos, answer=row.chosen.content, **answers)
+        _refuse_media(row.chosen, row.rejected)
+        chosen = answered(row.chosen.content, "chosen")
+        answers = {"chosen": chosen, "rejected": row.rejected.content}
+        return chat_row(messages, row.images, row.videos, answer=chosen, **answers)
     return chat_row(messages, row.images, row.videos)
 
 
@@ -117,8 +173,7 @@ def read_swift(record: dict[str, object]) -> SourceRow:
         BadRow, ValidationError: it is no such row.
     """
     row = Swift.model_validate(record)
-    if row.audios:
-        raise BadRow(DropReason.UNSUPPORTED, f"{len(row.audios)} audios: sound is not supported")
+    refuse_sound(row.audios)
     messages = _with_system(row.system, row.messages or _old_swift(row))
     inline = [
         Medium(place) for message in messages for place in _INLINE_IMAGE.findall(message.content)
@@ -129,6 +184,8 @@ def read_swift(record: dict[str, object]) -> SourceRow:
     images = (*inline, *row.images)
     if not any(mark in m.content for m in messages for mark in (IMAGE_MARK, VIDEO_MARK)):
         messages = _marked(messages, IMAGE_MARK * len(images) + VIDEO_MARK * len(row.videos))
+    if "solution" in record and not (messages and messages[-1].role == "assistant"):
+        answered(row.solution, "solution")
     known = {"answer": row.solution, "generator": row.subcat}
     if row.rejected_response and messages and messages[-1].role == "assistant":
         known |= {"chosen": messages[-1].content, "rejected": row.rejected_response}
@@ -148,7 +205,8 @@ def read_open_rlhf(record: dict[str, object]) -> SourceRow:
         raise BadRow(DropReason.WRONG_COLUMNS, f"column message is no JSON: {error}") from error
     if not isinstance(turns, list):
         raise BadRow(DropReason.WRONG_COLUMNS, "column message must hold a list of messages")
-    return chat_row([Message.model_validate(turn) for turn in turns], (), (), answer=row.answer)
+    messages = [Message.model_validate(turn) for turn in turns]
+    return chat_row(messages, (), (), answer=answered(row.answer, "answer"))
 
 
 def check_roles(message: Message) -> Turn:
@@ -167,36 +225,31 @@ def check_roles(message: Message) -> Turn:
 
 def chat_row(
     messages: list[Message],
-    images: tuple[Medium, ...],
-    videos: tuple[Medium, ...],
+    images: Sequence[Medium],
+    videos: Sequence[Video],
     **known: str,
 ) -> SourceRow:
     """Return a row of a conversation: the last answer, if it ends with one, is the response.
 
     Args:
         messages: the conversation.
-        images: its pictures, besides those that are parts of messages.
+        images: its pictures, unless they are parts of messages.
         videos: its videos, likewise.
         **known: fields of the row; an empty `answer` is taken out of the response.
 
     Raises:
-        BadRow: there is no question, or marks and media differ in number.
+        BadRow: there is no question, an answer is blank, or marks and media differ in number.
     """
     turns = tuple(check_roles(message) for message in messages)
-    parts = [medium for message in messages for medium in message.media]
-    if parts and any(VIDEO_MARK in turn.content for turn in turns):
-        videos = (*parts, *videos)
-    else:
-        images = (*parts, *images)
+    images, videos = all_media(messages, images, videos)
     response = ""
     if turns and turns[-1].role == "assistant":
         *earlier, last = turns
-        turns, response = tuple(earlier), last.content
+        turns, response = tuple(earlier), answered(last.content, "messages, last answer,")
     problem = joined_turns(turns)
     if not problem.strip():
         raise BadRow(DropReason.WRONG_COLUMNS, "there is no question: messages need one of user")
-    check_marks(problem, len(images), len(videos))
-    media = images or videos
+    media = chosen_media(problem, images, videos)
     known["answer"] = known.get("answer") or answer_of(response)
     label = labelled(known, asked_polarity(problem) if media else None)
     return SourceRow(
@@ -209,6 +262,36 @@ def chat_row(
         labels_video=label,
         **known,
     )
+
+
+def all_media(
+    messages: Sequence[Message], images: Sequence[Medium], videos: Sequence[Video]
+) -> tuple[tuple[Medium, ...], tuple[Video, ...]]:
+    """Return the pictures and the videos of a row, out of its messages or out of its columns.
+
+    Raises:
+        BadRow: they are in both, so that nothing says which mark means which.
+    """
+    own_images = tuple(medium for message in messages for medium in message.images)
+    own_videos = tuple(video for message in messages for video in message.videos)
+    if (own_images or own_videos) and (images or videos):
+        raise BadRow(
+            DropReason.UNSUPPORTED,
+            f"{len(own_images) + len(own_videos)} media in messages and {len(images) + len(videos)}"
+            " in a column of the row: which mark means which cannot be told; put all in one place",
+        )
+    return own_images or tuple(images), own_videos or tuple(videos)
+
+
+def refuse_sound(audios: Sequence[Medium]) -> None:
+    """Raise BadRow if a row has sound."""
+    if audios:
+        raise BadRow(DropReason.UNSUPPORTED, f"{len(audios)} audios: sound is not supported")
+
+
+def _refuse_media(*answers: Message) -> None:
+    if any(answer.images or answer.videos for answer in answers):
+        raise BadRow(DropReason.UNSUPPORTED, "media in an answer: an answer must be text")
 
 
 def labelled(known: dict[str, str], polarity: Polarity | None) -> bool:

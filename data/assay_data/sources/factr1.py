@@ -8,11 +8,11 @@ import re
 
 from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.drops import DropReason
-from assay_data.sources.chat import Message, check_roles
+from assay_data.sources.chat import Message, all_media, check_roles
 from assay_data.sources.grouping import group_of, is_url
 from assay_data.sources.polarity import YES_IS_FAKE, answer_of, classify, plain
 from assay_data.sources.record import Media, Record
-from assay_data.sources.row import BadRow, Medium, SourceRow
+from assay_data.sources.row import BadRow, Medium, SourceRow, answered
 
 FRAMES_PER_VIDEO = 8
 """So many image marks stand for a video of which only the URL is given."""
@@ -91,7 +91,7 @@ def title_and_transcript(problem: str) -> tuple[str, str]:
 
 def _mixed(row: MixedTask) -> SourceRow:
     media = _checked_media(row.image, row.problem)
-    label, answer, entity = "", row.solution.strip(), ""
+    label, answer, entity = "", answered(row.solution, "solution").strip(), ""
     if row.task in NEWS_TASKS:
         first, _, below = row.solution.strip().partition("\n")
         label, answer = classify(first, YES_IS_FAKE)
@@ -107,7 +107,7 @@ def _answered(row: Answered) -> SourceRow:
     label, answer = "", answer_of(response)
     if task == "fakevv":
         label, answer = classify(response, YES_IS_FAKE)
-    media = _checked_media(row.images, problem)
+    media = _checked_media(all_media(row.messages, row.images, ())[0], problem)
     return _row(problem, media, task=task, answer=answer, label=label, response=response)
 
 
@@ -117,7 +117,7 @@ def _pair(row: Pair) -> SourceRow:
     problem, chosen = row.conversations[0].content, row.chosen.content
     task = _task(problem)
     answer = plain(chosen) if task == "fakevv" else answer_of(chosen)
-    media = _checked_media(row.images, problem)
+    media = _checked_media(all_media(row.conversations, row.images, ())[0], problem)
     return _row(
         problem, media, task=task, answer=answer, chosen=chosen, rejected=row.rejected.content
     )

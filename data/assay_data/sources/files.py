@@ -12,12 +12,11 @@ import yaml
 from assay_api import InvalidInput
 from assay_data.dataset import INFO
 from assay_data.drops import Drop, DropReason
-from assay_data.sources.folders import VIDEO_EXTENSIONS, label_of, list_files
+from assay_data.sources.folders import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, label_of, list_files
 from assay_data.sources.record import part_of
 
 ROWS_EXTENSIONS = frozenset([".json", ".jsonl", ".ndjson", ".parquet"])
 LIST_EXTENSIONS = frozenset([".yaml", ".yml"])
-IMAGE_EXTENSIONS = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
 ARCHIVE_EXTENSIONS = frozenset(".7z .gz .tar .tgz .zip".split())
 _BESIDE = VIDEO_EXTENSIONS | IMAGE_EXTENSIONS | ARCHIVE_EXTENSIONS | LIST_EXTENSIONS
 ROWS_PER_READ = 256

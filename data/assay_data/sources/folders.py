@@ -21,8 +21,8 @@ LESSONS = "lessons.json"
 VIDEO_EXTENSIONS = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
 )
-IMAGE_EXTENSIONS = frozenset(".bmp .jpeg .jpg .png .webp".split())
-"""Of pictures, which are videos of one frame."""
+IMAGE_EXTENSIONS = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
+"""Of pictures, which are videos of one frame; a GIF that moves is a video."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,17 @@ from assay_data.sources.chat import read_llama_factory, read_open_rlhf, read_swi
 from assay_data.sources.factr1 import asks_about_news, read_factr1
 from assay_data.sources.fakesv import DEBUNKING, FAKESV_LABELS, read_fakesv, read_fakett
 from assay_data.sources.polarity import classify
+from assay_data.sources.record import unread_medium
 from assay_data.sources.row import BadRow, SourceRow, check_text
 from assay_data.sources.tables import read_easyr1, read_sophiavl, read_verl
 
 Record = dict[str, object]
 """A decoded row: texts as keys, any values."""
 
+_UNREAD = (
+    "column {column} holds a picture or a video and is not read in this format: rename it to "
+    "`images` or `videos`, or remove it"
+)
 MAX_DETAIL = 300
 """Characters of a drop's detail."""
 
@@ -122,6 +127,8 @@ def read_record(
     try:
         row = READERS[rows_format].read(record)
         check_text(row)
+        if not row.media and (column := unread_medium(record)):
+            raise BadRow(DropReason.WRONG_COLUMNS, _UNREAD.format(column=ascii(column)[1:-1]))
         return row if polarity is None else _labelled(row, polarity)
     except BadRow as error:
         return Drop(source, error.reason, _short(error.detail))

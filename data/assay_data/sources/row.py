@@ -1,5 +1,6 @@
 """What a reader makes of one record, whoever's format it was in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assay_api.control_tokens import control_tokens
@@ -45,6 +46,11 @@ class SourceRow:
     chosen: str = ""
     rejected: str = ""
 
+    @property
+    def shows_video(self) -> bool:
+        """Whether its media are one video, or the frames of one, by the text's marks."""
+        return any(VIDEO_MARK in text for text in (self.problem, *(t.content for t in self.prompt)))
+
 
 class BadRow(Exception):
     """A record cannot become a row; says why."""
@@ -56,6 +62,26 @@ class BadRow(Exception):
         self.detail = detail
 
 
+_WRITE_MARKS = "Write a mark where each medium is shown"
+_LISTED_FRAMES = "Frames of one video are a list within the list: [[FRAME, ...]]"
+
+Video = tuple[Medium, ...]
+"""A video of a row: one file, or its frames in order."""
+
+
+def chosen_media(
+    text: str, images: Sequence[Medium], videos: Sequence[Video]
+) -> tuple[Medium, ...]:
+    """Return the media of a row: its images, or what its one video consists of.
+
+    Raises:
+        BadRow: the text has not a mark for each medium, or the row has more than one video, or
+            both kinds.
+    """
+    check_marks(text, len(images), len(videos))
+    return (*images, *(medium for video in videos for medium in video))
+
+
 def check_marks(text: str, num_images: int, num_videos: int) -> None:
     """Raise BadRow unless the text has a mark for each medium and the row one kind of media."""
     found = (text.count(IMAGE_MARK), text.count(VIDEO_MARK))
@@ -63,7 +89,8 @@ def check_marks(text: str, num_images: int, num_videos: int) -> None:
         raise BadRow(
             DropReason.WRONG_MARKS,
             f"{found[0]} {IMAGE_MARK} and {found[1]} {VIDEO_MARK} marks for {num_images} images "
-            f"and {num_videos} videos: they must be as many",
+            f"and {num_videos} videos: they must be as many. "
+            + (_LISTED_FRAMES if found[1] == 1 < num_videos else _WRITE_MARKS),
         )
     if num_videos > 1 or (num_videos and num_images):
         raise BadRow(
@@ -86,6 +113,17 @@ def check_text(row: SourceRow) -> None:
         raise BadRow(
             DropReason.CONTROL_TOKEN, f"{', '.join(tokens)[:200]}: text must hold no such token"
         )
+
+
+def answered(text: str, column: str) -> str:
+    """Return an answer that a format's rows must have.
+
+    Raises:
+        BadRow: it is blank.
+    """
+    if not text.strip():
+        raise BadRow(DropReason.NO_ANSWER, f"column {column} is blank: write the right answer")
+    return text
 
 
 def joined_turns(turns: tuple[Turn, ...]) -> str:

@@ -6,11 +6,11 @@ from pydantic import AliasChoices, Field
 
 from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK
 from assay_data.drops import DropReason
-from assay_data.sources.chat import Message, check_roles, labelled
+from assay_data.sources.chat import Message, all_media, check_roles, labelled, refuse_sound
 from assay_data.sources.grouping import group_of
 from assay_data.sources.polarity import LABELS, answer_of, asked_polarity
-from assay_data.sources.record import AnyText, Mapping, Media, Record, Text, part_of, to_text
-from assay_data.sources.row import BadRow, Medium, SourceRow, check_marks, joined_turns
+from assay_data.sources.record import AnyText, Mapping, Media, Record, Text, Videos, part_of
+from assay_data.sources.row import BadRow, SourceRow, answered, chosen_media, joined_turns
 
 
 class EasyR1(Record):
@@ -18,10 +18,17 @@ class EasyR1(Record):
 
     problem: str = Field(validation_alias=AliasChoices("problem", "prompt"), min_length=1)
     answer: AnyText
-    images: Media = ()
-    videos: Media = ()
+    images: Media = Field(default=(), validation_alias=AliasChoices("images", "image"))
+    videos: Videos = Field(default=(), validation_alias=AliasChoices("videos", "video"))
+    audios: Media = Field(default=(), validation_alias=AliasChoices("audios", "audio"))
     data_source: Text = ""
     split: Text = ""
+
+
+class Truth(Record):
+    """verl's column of the right answer."""
+
+    ground_truth: AnyText = ""
 
 
 class Verl(Record):
@@ -33,11 +40,11 @@ class Verl(Record):
     answer: AnyText = ""
     data_source: Text = ""
     ability: Text = ""
-    reward_model: Mapping = Field(default_factory=dict)
+    reward_model: Truth | None = None
     extra_info: Mapping = Field(default_factory=dict)
-    images: Media = ()
-    videos: Media = ()
-    audios: Media = ()
+    images: Media = Field(default=(), validation_alias=AliasChoices("images", "image"))
+    videos: Videos = Field(default=(), validation_alias=AliasChoices("videos", "video"))
+    audios: Media = Field(default=(), validation_alias=AliasChoices("audios", "audio"))
     knowledge: Text = ""
     """FSPO: paragraphs that hold the answer's evidence; rows of mathematics have none."""
     identifier: Text = Field(default="", validation_alias="_id")
@@ -53,7 +60,7 @@ class SophiaVl(Record):
     solution: str
     data_type: str
     """`image`, `video` or `text`."""
-    path: Media = ()
+    path: Videos = ()
     options: tuple[str, ...] | None = None
     data_source: Text = ""
 
@@ -65,9 +72,9 @@ def read_easyr1(record: dict[str, object]) -> SourceRow:
         BadRow, ValidationError: it is no such row.
     """
     row = EasyR1.model_validate(record)
-    check_marks(row.problem, len(row.images), len(row.videos))
-    media = row.images or row.videos
-    known = {"answer": row.answer.strip(), "task": row.data_source}
+    refuse_sound(row.audios)
+    media = chosen_media(row.problem, row.images, row.videos)
+    known = {"answer": answered(row.answer, "answer").strip(), "task": row.data_source}
     labels_video = labelled(known, asked_polarity(row.problem) if media else None)
     known["task"] = row.data_source or ("detection" if labels_video else "question")
     return SourceRow(
@@ -87,15 +94,13 @@ def read_verl(record: dict[str, object]) -> SourceRow:
         BadRow, ValidationError: it is no such row.
     """
     row = Verl.model_validate(record)
-    if row.audios:
-        raise BadRow(DropReason.UNSUPPORTED, f"{len(row.audios)} audios: sound is not supported")
+    refuse_sound(row.audios)
     turns = tuple(check_roles(message) for message in row.prompt)
     problem = row.question or row.problem or joined_turns(turns)
     if not problem.strip():
         raise BadRow(DropReason.WRONG_COLUMNS, "prompt, question and problem are missing or empty")
     asked = joined_turns(turns) or problem
-    check_marks(asked, len(row.images), len(row.videos))
-    media = row.images or row.videos
+    media = chosen_media(asked, *all_media(row.prompt, row.images, row.videos))
     known = _known(row)
     own_label = known["label"]
     labels_video = labelled(known, asked_polarity(asked) if media and not own_label else None)
@@ -114,8 +119,9 @@ def read_verl(record: dict[str, object]) -> SourceRow:
 
 def _known(row: Verl) -> dict[str, str]:
     """Return what verl's nested columns say."""
-    truth = row.reward_model.get("ground_truth")
-    answer = row.answer or row.right_answer or to_text(truth)
+    answer = row.answer or row.right_answer
+    if not answer and row.reward_model:
+        answer = row.reward_model.ground_truth
     label = _said(row.extra_info, "label")
     known = {
         "answer": answer,
@@ -145,17 +151,15 @@ def read_sophiavl(record: dict[str, object]) -> SourceRow:
             f"data_type {row.data_type[:40]!r} with {len(row.path)} media: allowed are image and "
             "video with a path, and text without",
         )
-    media: tuple[Medium, ...] = row.path
     options = "\nOptions:\n" + "\n".join(row.options) if row.options else ""
-    problem = marks[row.data_type] * len(media) + row.problem + options
-    check_marks(
-        problem,
-        len(media) if row.data_type == "image" else 0,
-        len(media) if row.data_type == "video" else 0,
-    )
+    is_video = row.data_type == "video"
+    images = () if is_video else tuple(medium for path in row.path for medium in path)
+    count = len(row.path) if is_video else len(images)
+    problem = marks[row.data_type] * count + row.problem + options
+    media = chosen_media(problem, images, row.path if is_video else ())
     return SourceRow(
         problem=problem,
-        answer=answer_of(row.solution),
+        answer=answer_of(answered(row.solution, "solution")),
         group=group_of(media, problem),
         task=row.data_source or "question",
         media=media,

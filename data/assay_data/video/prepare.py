@@ -18,7 +18,7 @@ from assay_data.video.frames import (
     choose_timestamps,
     cut_clips,
 )
-from assay_data.video.image import is_image, read_image
+from assay_data.video.image import is_still, read_image
 from assay_data.video.reading import Frame, Reader, examine, frames_at, read
 
 JPEG_QUALITY = 95
@@ -79,7 +79,7 @@ class Unusable:
 def prepare_video(task: VideoTask) -> PreparedVideo | Unusable:
     """Return the clips of a file, frames chosen, resized and compressed, or why there are none."""
     try:
-        clips = (_still(task),) if is_image(task.path) else _moving(task)
+        clips = (_still(task),) if is_still(task.path) else _moving(task)
         with task.path.open("rb") as file:
             return PreparedVideo(hashlib.file_digest(file, "sha256").hexdigest(), clips)
     except UnusableVideo as error:
@@ -119,7 +119,7 @@ def _still(task: VideoTask) -> PreparedClip:
         timestamps_seconds=(0.0,) * FRAMES_PER_TOKEN_GRID,
         width=width,
         height=height,
-        images=(encode_jpeg(frame, width, height),) * FRAMES_PER_TOKEN_GRID,
+        images=(encode_image(frame, width, height, task.plan.codec),) * FRAMES_PER_TOKEN_GRID,
     )
 
 
