@@ -4,6 +4,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import py7zr
 import pytest
@@ -30,7 +31,9 @@ def write_7z(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+    kinds: dict[str, Literal["w:gz", "w:bz2", "w:xz"]]
+    kinds = {"gz": "w:gz", "bz": "w:bz2", "z2": "w:bz2", "xz": "w:xz"}
+    with tarfile.open(path, kinds.get(path.name[-2:].lower(), "w")) as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -44,6 +47,10 @@ WRITERS = {
     "tar": write_tar,
     "tar.gz": write_tar,
     "tgz": write_tar,
+    "tar.bz2": write_tar,
+    "tbz2": write_tar,
+    "tar.xz": write_tar,
+    "TXZ": write_tar,
 }
 
 

@@ -210,3 +210,51 @@ def test_the_same_video_under_two_labels_is_dropped(tmp_path: Path) -> None:
         ("a.json:3", "ConflictingLabel"),
         ("a.json:5", "Duplicate"),
     ]
+
+
+LINES = [{"problem": f"Q{i}?", "answer": f"a\u00e4 {i}"} for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+@pytest.mark.parametrize("form", ["lines", "list", "crlf", "one"])
+def test_rows_are_read_in_every_encoding_of_unicode(
+    tmp_path: Path, encoding: str, form: str
+) -> None:
+    written = {
+        "lines": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in LINES),
+        "crlf": "\r\n".join(json.dumps(line, ensure_ascii=False) for line in LINES),
+        "list": json.dumps(LINES, indent=2, ensure_ascii=False),
+        "one": json.dumps(LINES[0], indent=2, ensure_ascii=False),
+    }[form]
+    (tmp_path / "rows.jsonl").write_bytes(written.encode(encoding))
+
+    report = ingest(tmp_path / "rows.jsonl", tmp_path / "out", split=TRAIN)
+
+    rows = opened(tmp_path / "out").rows()
+    wanted = LINES[:1] if form == "one" else LINES
+    assert [row.answer for row in rows] == [line["answer"] for line in wanted]
+    assert rows[-1].source == f"rows.jsonl:{len(wanted)}" and report.drops == ()
+
+
+def test_what_lies_beside_rows_is_one_drop_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write_lines(folder / "rows.jsonl", [*LINES])
+    columns = {"messages": "messages", "videos": "videos"}
+    info = {"mine": {"file_name": "rows.jsonl", "columns": columns}}
+    (folder / "dataset_info.json").write_text(json.dumps(info, indent=2))
+    (folder / "notes.json").write_text("no JSON\nin any\nof its lines\n")
+    (folder / "config.json").write_text('{\n  "a": {"problem": "Q?", "answer": "x"},\n  "b": 1\n}')
+    (folder / "more.jsonl.gz").write_bytes(b"packed")
+
+    report = ingest(folder, tmp_path / "out", split=TRAIN)
+
+    assert reasons(report) == [
+        ("config.json", "WrongColumns"),
+        ("dataset_info.json", "WrongColumns"),
+        ("more.jsonl.gz", "NotRows"),
+        ("notes.json", "Malformed"),
+    ]
+    assert "none of its 3 lines is JSON; the first: not valid JSON" in report.drops[3].detail
+    assert report.info["num_rows"] == 3

@@ -1,6 +1,7 @@
 """What a source has to offer: its videos or rows, each with its media, and what is dropped."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from assay_api.dataset import DatasetSpec, FolderSource, RowsSource, SplitRule
@@ -59,16 +60,21 @@ def _gather_folder(spec: DatasetSpec, folder: FolderSource, work: Path) -> Gathe
         return _gather_videos(spec, folder, root)
     listing = list_archive(root)
     unpacked = work / "unpacked"
+    unpacked.mkdir(parents=True, exist_ok=True)  # It may hold nothing that is taken.
     wanted = {name: unpacked / safe_path(name) for name in listing.sizes_bytes}
     refused = (*listing.drops, *extract(root, wanted))
-    gathered = _gather_videos(spec, folder, unpacked)
-    return replace(gathered, drops=(*refused, *gathered.drops))
+    return _gather_videos(spec, folder, unpacked, refused=refused, archive=root)
 
 
 def _gather_videos(
-    spec: DatasetSpec, cut: FolderSource, root: Path, num_rendered: int = 0
+    spec: DatasetSpec,
+    cut: FolderSource,
+    root: Path,
+    num_rendered: int = 0,
+    refused: Sequence[Drop] = (),
+    archive: Path | None = None,
 ) -> Gathered:
-    scan = scan_folder(root, both_classes=spec.split.rule is SplitRule.RANDOM)
+    scan = scan_folder(root, spec.split.rule is SplitRule.RANDOM, refused, archive)
     examples = read_lessons(root)
     items = tuple(
         VideoItem(

@@ -25,8 +25,8 @@ from py7zr.exceptions import ArchiveError
 from assay_api import InvalidInput
 from assay_data.atomic import replacing, world_errors
 from assay_data.drops import Drop, DropReason
+from assay_data.sources.folders import ARCHIVE_EXTENSIONS
 
-EXTENSIONS = (".zip", ".7z", ".tar", ".tar.gz", ".tgz")
 MAX_MEMBER_BYTES = 16 * 2**30
 """Larger members are refused."""
 MAX_RATIO = 100
@@ -34,6 +34,8 @@ MAX_RATIO = 100
 compressed already, hardly shrink."""
 FREE_BYTES = 64 * 2**20
 _COPY_BYTES = 2**20
+_IS_UTF8 = 0x800
+"""Bit of a ZIP member's flags."""
 
 _BROKEN = (
     zipfile.BadZipFile,
@@ -55,6 +57,8 @@ class Listing:
     """Of each member that may be taken, by its name."""
     drops: tuple[Drop, ...]
     """Members that are refused."""
+    num_unclear: int = 0
+    """Names in an encoding that the archive does not tell: they are not what they were."""
 
 
 class _Refused(Exception):
@@ -63,7 +67,7 @@ class _Refused(Exception):
 
 def is_archive(path: Path) -> bool:
     """Tell, by its extension, whether a file is an archive that can be read."""
-    return path.name.casefold().endswith(EXTENSIONS)
+    return path.name.casefold().endswith(ARCHIVE_EXTENSIONS)
 
 
 def list_archive(path: Path) -> Listing:
@@ -75,10 +79,11 @@ def list_archive(path: Path) -> Listing:
     """
     sizes: dict[str, int] = {}
     drops: list[Drop] = []
-    total = 0
+    total = num_unclear = 0
     with world_errors(path, f"cannot read {path}"), _readable(path):
-        for name, size, wrong in _members(path):
+        for name, size, wrong, is_unclear in _members(path):
             where = f"{path.name}!{ascii(name)[1:-1]}"
+            num_unclear += is_unclear
             if wrong or (wrong := _wrong_name(name)):
                 drops.append(Drop(where, DropReason.UNSAFE_MEMBER, wrong))
             elif size > MAX_MEMBER_BYTES:
@@ -88,7 +93,7 @@ def list_archive(path: Path) -> Listing:
                 sizes[name] = size
                 total += size
             _check_total(path, total)
-    return Listing(sizes, tuple(drops))
+    return Listing(sizes, tuple(drops), num_unclear)
 
 
 def extract(path: Path, wanted: Mapping[str, Path]) -> tuple[Drop, ...]:
@@ -116,13 +121,15 @@ def extract(path: Path, wanted: Mapping[str, Path]) -> tuple[Drop, ...]:
     return ()
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, str]]:
-    """Yield name, size and what is wrong, for each member that is not a folder."""
+def _members(path: Path) -> Iterator[tuple[str, int, str, bool]]:
+    """Yield name, size, what is wrong, and whether the name is unclear, for all but folders."""
     if path.name.casefold().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
-                    yield info.filename, info.file_size, _wrong_in_zip(info)
+                    name = _name_in_zip(info)
+                    told = name.isascii() or info.flag_bits & _IS_UTF8 or name != info.filename
+                    yield name, info.file_size, _wrong_in_zip(info), not told
     elif path.name.casefold().endswith(".7z"):
         with py7zr.SevenZipFile(path) as archive:
             if archive.needs_password():
@@ -130,15 +137,25 @@ def _members(path: Path) -> Iterator[tuple[str, int, str]]:
             for entry in archive.list():
                 if not entry.is_directory:
                     wrong = "" if entry.is_file else "it is a link or a device"
-                    yield entry.filename, entry.uncompressed, wrong
+                    yield entry.filename, entry.uncompressed, wrong, False
     else:
         with tarfile.open(path) as archive:
             for member in archive:
                 if not member.isdir():
                     regular = member.isreg() and not member.issparse()
                     wrong = "" if regular else "it is a link, a device or has holes"
-                    yield member.name, member.size, wrong
+                    yield member.name, member.size, wrong, _has_bytes(member.name)
                 _check_total(path, archive.offset)
+
+
+def _name_in_zip(info: zipfile.ZipInfo) -> str:
+    """Return a member's name; one that is UTF-8 and does not say so was read as code page 437."""
+    if info.flag_bits & _IS_UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
 
 
 def _wrong_in_zip(info: zipfile.ZipInfo) -> str:
@@ -146,6 +163,11 @@ def _wrong_in_zip(info: zipfile.ZipInfo) -> str:
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return "it is a link or a device"
     return "it is encrypted" if info.flag_bits & 1 else ""
+
+
+def _has_bytes(name: str) -> bool:
+    """Tell whether a name holds bytes that are not UTF-8."""
+    return not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def _wrong_name(name: str) -> str:
@@ -163,9 +185,10 @@ def _wrong_name(name: str) -> str:
 
 def _extract_zip(path: Path, wanted: Mapping[str, Path], meter: "_Meter") -> Iterator[Drop]:
     with zipfile.ZipFile(path) as archive:
+        members = {_name_in_zip(info): info for info in archive.infolist()}
         for name, place in wanted.items():
             try:
-                with archive.open(name) as member:
+                with archive.open(members[name]) as member:
                     _copy(member, place, meter)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 yield Drop(f"{path.name}!{name}", DropReason.CORRUPT, str(error))

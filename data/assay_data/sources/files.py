@@ -12,13 +12,19 @@ import yaml
 from assay_api import InvalidInput
 from assay_data.dataset import INFO
 from assay_data.drops import Drop, DropReason
-from assay_data.sources.folders import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, label_of, list_files
+from assay_data.sources.folders import (
+    ARCHIVE_EXTENSIONS,
+    IMAGE_EXTENSIONS,
+    VIDEO_EXTENSIONS,
+    label_of,
+    list_files,
+)
 from assay_data.sources.record import part_of
 
 ROWS_EXTENSIONS = frozenset([".json", ".jsonl", ".ndjson", ".parquet"])
 LIST_EXTENSIONS = frozenset([".yaml", ".yml"])
-ARCHIVE_EXTENSIONS = frozenset(".7z .gz .tar .tgz .zip".split())
-_BESIDE = VIDEO_EXTENSIONS | IMAGE_EXTENSIONS | ARCHIVE_EXTENSIONS | LIST_EXTENSIONS
+_BESIDE = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS, *ARCHIVE_EXTENSIONS, *LIST_EXTENSIONS)
+"""Of files beside those of rows that are no rows and need no word."""
 ROWS_PER_READ = 256
 """Rows of a Parquet file decoded at once."""
 
@@ -96,7 +102,7 @@ def _in_folder(root: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
     if not files:
         allowed = ", ".join(sorted(ROWS_EXTENSIONS))
         raise InvalidInput(f"source folder {root} has no files of rows ({allowed})")
-    others = [n for n in names if _extension(n) not in ROWS_EXTENSIONS | _BESIDE]
+    others = [n for n in names if n not in files and not n.casefold().endswith(_BESIDE)]
     detail = "its extension is neither that of rows nor that of media"
     return files, tuple(Drop(ascii(n)[1:-1], DropReason.NOT_ROWS, detail) for n in others)
 
@@ -167,18 +173,25 @@ def _parquet(path: Path, name: str) -> Iterator[Found]:
 
 
 def _json(path: Path, name: str) -> Iterator[Found]:
-    """Read a list, or, whatever the extension is, one record a line."""
+    """Read a list, one record, or, whatever the extension is, one record a line.
+
+    UTF-8 with or without a mark, UTF-16 and UTF-32 are told apart by their first bytes.
+    """
     with path.open("rb") as file:
-        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"["):
+        start = file.read(4096)
+    encoding = json.detect_encoding(start)
+    first = start.decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")
+    if first.startswith("["):
         yield from _json_list(path, name)
+    elif encoding in ("utf-8", "utf-8-sig"):
+        yield from _json_lines(path, name, None)
     else:
-        yield from _json_lines(path, name)
+        yield from _json_lines(path, name, encoding)
 
 
 def _json_list(path: Path, name: str) -> Iterator[Found]:
     try:
-        records = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        records = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         yield name, Drop(name, DropReason.MALFORMED, f"not valid JSON: {error}")
         return
@@ -186,17 +199,58 @@ def _json_list(path: Path, name: str) -> Iterator[Found]:
         yield f"{name}:{position}", record
 
 
-def _json_lines(path: Path, name: str) -> Iterator[Found]:
-    with path.open("rb") as file:
-        for position, line in enumerate(file, start=1):
-            text = line.removeprefix(b"\xef\xbb\xbf").strip()
-            if not text:
-                continue
-            source = f"{name}:{position}"
-            try:
-                yield source, json.loads(text)
-            except (ValueError, RecursionError) as error:
-                yield source, Drop(source, DropReason.MALFORMED, f"not valid JSON: {error}")
+def _json_lines(path: Path, name: str, encoding: str | None) -> Iterator[Found]:
+    """Read a record a line; a file without any such line is one drop.
+
+    Args:
+        path: the file.
+        name: of it, for positions.
+        encoding: None: UTF-8, so that a line that is not costs no other one.
+    """
+    wrong: list[Drop] = []
+    any_record = False
+    for position, line in _lines(path, encoding):
+        source = f"{name}:{position}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if not wrong and not any_record and (whole := _one_record(path)) is not None:
+                yield f"{name}:1", whole
+                return
+            wrong.append(Drop(source, DropReason.MALFORMED, f"not valid JSON: {error}"))
+        else:
+            any_record = True
+            yield from ((drop.source, drop) for drop in wrong)
+            wrong.clear()
+            yield source, record
+    if any_record or len(wrong) < 2:
+        yield from ((drop.source, drop) for drop in wrong)
+    else:
+        detail = f"none of its {len(wrong)} lines is JSON; the first: {wrong[0].detail}"
+        yield name, Drop(name, DropReason.MALFORMED, detail)
+
+
+def _one_record(path: Path) -> dict[str, object] | None:
+    """Return the record that a whole file is, written over several lines; None if it is not."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str | bytes]]:
+    """Yield the lines of a file that are not blank, numbered from 1."""
+    if encoding is None:
+        with path.open("rb") as file:
+            for position, line in enumerate(file, start=1):
+                if text := line.removeprefix(b"\xef\xbb\xbf").strip():
+                    yield position, text
+        return
+    with path.open(encoding=encoding, errors="replace", newline="\n") as decoded:
+        for position, decoded_line in enumerate(decoded, start=1):
+            if stripped := decoded_line.lstrip("\ufeff").strip():
+                yield position, stripped
 
 
 def first_records(path: Path, name: str, count: int) -> list[dict[str, object]]:

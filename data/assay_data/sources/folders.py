@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -18,11 +19,15 @@ from assay_data.sources.polarity import LABELS
 
 LESSONS = "lessons.json"
 """In the source folder: examples by file, as `assay data render` writes them."""
+ARCHIVE_EXTENSIONS = tuple(".zip .7z .tar .tar.gz .tgz .tar.bz2 .tbz2 .tbz .tar.xz .txz".split())
 VIDEO_EXTENSIONS = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
 )
 IMAGE_EXTENSIONS = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
 """Of pictures, which are videos of one frame; a GIF that moves is a video."""
+
+_NUMBER = re.compile(r"^\d+[ _.-]")
+"""Before a label, as image classifiers' folders have it: `0_real`, `1_fake`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +55,18 @@ class Scan:
     drops: tuple[Drop, ...]
 
 
-def scan_folder(root: Path, both_classes: bool = True) -> Scan:
+def scan_folder(
+    root: Path,
+    both_classes: bool = True,
+    refused: Sequence[Drop] = (),
+    archive: Path | None = None,
+) -> Scan:
     """Return the videos under real/ and fake/, and the files that cannot be any.
 
     Args:
         root: the folder.
+        refused: members of the archive that are not in it, which come first among the drops.
+        archive: what the folder was unpacked from, for messages.
         both_classes: whether a class without a video is an error; a test set may have only fakes.
 
     Raises:
@@ -63,10 +75,11 @@ def scan_folder(root: Path, both_classes: bool = True) -> Scan:
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
         raise InvalidInput(
-            f"source folder {root} {found}: give a folder that holds real/ and fake/ with videos"
+            f"source folder {root} {found}: give a folder that holds real/ and fake/ with videos, "
+            f"or an archive of one ({', '.join(ARCHIVE_EXTENSIONS)})"
         )
     candidates: list[tuple[str, os.stat_result]] = []
-    drops: list[Drop] = []
+    drops = list(refused)
     for source in list_files(root):
         found_or_drop = _look_at(root, source)
         if isinstance(found_or_drop, Drop):
@@ -75,7 +88,7 @@ def scan_folder(root: Path, both_classes: bool = True) -> Scan:
             candidates.append((source, found_or_drop))
     ids = video_ids([source for source, _ in candidates])
     files = tuple(_source_file(root, source, status, ids[source]) for source, status in candidates)
-    _check_classes(root, files, drops, both_classes)
+    _check_classes(archive or root, files, drops, both_classes)
     return Scan(files, tuple(drops))
 
 
@@ -85,12 +98,14 @@ def label_of(source: str) -> tuple[str, str] | None:
     Example:
         >>> label_of("train/fake/cogvideox/part1/a.mp4")
         ('fake', 'cogvideox')
+        >>> label_of("0_real/a.mp4"), label_of("1-Fake/sora/a.mp4")
+        (('real', 'real'), ('fake', 'sora'))
         >>> label_of("Real/a.mp4"), label_of("fake/a.mp4"), label_of("a.mp4")
         (('real', 'real'), ('fake', 'fake'), None)
     """
     folders = PurePosixPath(source).parts[:-1]
     for position, folder in enumerate(folders):
-        if (label := folder.casefold()) in LABELS:
+        if (label := _NUMBER.sub("", folder.casefold())) in LABELS:
             below = folders[position + 1 :]
             return label, below[0] if label == "fake" and below else label
     return None
@@ -192,10 +207,16 @@ def _check_classes(
     counts = Counter(file.label for file in files)
     if (all if both_classes else any)(counts[label] for label in LABELS):
         return
+    first = f"; the first: {drops[0].source}: {drops[0].detail}" if drops else ""
+    needed = (
+        "both classes are needed, with at least two videos each"
+        if both_classes
+        else "nothing is usable; a video or picture of one class at least is needed"
+    )
     raise InvalidInput(
-        f"source folder {root} has {counts['real']} videos under real/ and {counts['fake']} under "
-        f"fake/ (dropped files: {describe_reasons(drops)}): both classes are needed, with at least "
-        "two videos each"
+        f"source {root} has {counts['real']} videos under real/ and {counts['fake']} under "
+        f"fake/ (dropped files: {describe_reasons(drops)}{first}): {needed}. Put videos into "
+        "folders called real and fake, and mend what was dropped"
     )
 
 
