@@ -14,7 +14,8 @@ import pytest
 from assay_api import InvalidInput
 from assay_data.drops import DropReason
 from assay_data.video.reading import probe
-from assay_data.video.standardise import Standard, standardise_folder
+from assay_data.video.standard import Standard
+from assay_data.video.standardise import standardise_folder
 
 SMALL = Standard(width_pixels=128, height_pixels=128)
 
@@ -31,7 +32,10 @@ def test_every_video_gets_the_same_format(clip: Callable[..., Path], tmp_path: P
     (source / "fake" / "bad.mp4").write_text("no video")
     (source / "fake" / "notes.txt").write_text("left out")
 
-    assert run(source, target) == (2, [("fake/bad.mp4", DropReason.CORRUPT)])
+    assert run(source, target) == (
+        2,
+        [("fake/bad.mp4", DropReason.CORRUPT), ("fake/notes.txt", DropReason.NOT_A_VIDEO)],
+    )
 
     info = probe(target / "real/long one.avi.mp4")
     assert (info.width, info.height, info.fps) == (128, 128, 24.0)
@@ -139,7 +143,8 @@ def test_a_killed_run_goes_on_and_leaves_nothing_half_done(
         clip(source / f"{number}.mp4", shade=7 * number)
     program = (
         "import sys; from pathlib import Path;"
-        "from assay_data.video.standardise import Standard, standardise_folder;"
+        "from assay_data.video.standard import Standard;"
+        "from assay_data.video.standardise import standardise_folder;"
         "standardise_folder(Path(sys.argv[1]), Path(sys.argv[2]), 1, lambda *_: None,"
         "Standard(width_pixels=512, height_pixels=512))"
     )

@@ -11,21 +11,16 @@ from pathlib import Path
 from assay_api.dataset import DatasetSpec
 from assay_api.digest import sha256_of
 from assay_data.dataset.shards import Clip, write_shard
-from assay_data.drops import Drop, DropReason
+from assay_data.drops import Drop
 from assay_data.exported import DROPPED
 from assay_data.ingest.items import Item
 from assay_data.progress import Progress
-from assay_data.video.isolation import Failure, FailureKind, IsolatedPool
+from assay_data.video.isolation import Failure, IsolatedPool
 from assay_data.video.prepare import PreparedVideo, Unusable
 from assay_data.video.row_media import prepare_media
 
 _FORMAT = 3
 """Counts changes of what a chunk contains; part of its digest."""
-_FAILURES = {
-    FailureKind.TIMEOUT: DropReason.TIMEOUT,
-    FailureKind.OUT_OF_MEMORY: DropReason.OUT_OF_MEMORY,
-    FailureKind.CRASHED: DropReason.DECODER_CRASHED,
-}
 
 _Outcome = PreparedVideo | Unusable | Failure | None
 
@@ -70,7 +65,7 @@ def _counted(
     for position, outcome in enumerate(outcomes, start=1):
         progress(done + position, total)
         if isinstance(outcome, Unusable | Failure):
-            DROPPED.labels(_reason(outcome).value).inc()
+            DROPPED.labels(outcome.reason.value).inc()
         yield outcome
 
 
@@ -88,8 +83,4 @@ def _clips(outcomes: Sequence[tuple[Item, _Outcome]]) -> Iterator[Clip]:
 
 def _drop(item: Item, outcome: Unusable | Failure) -> Drop:
     """Return the drop that an outcome without rows means."""
-    return Drop(item.source, _reason(outcome), outcome.detail)
-
-
-def _reason(outcome: Unusable | Failure) -> DropReason:
-    return _FAILURES[outcome.kind] if isinstance(outcome, Failure) else outcome.reason
+    return Drop(item.source, outcome.reason, outcome.detail)

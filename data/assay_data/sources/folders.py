@@ -21,7 +21,8 @@ LESSONS = "lessons.json"
 """In the source folder: examples by file, as `assay data render` writes them."""
 ARCHIVE_EXTENSIONS = tuple(".zip .7z .tar .tar.gz .tgz .tar.bz2 .tbz2 .tbz .tar.xz .txz".split())
 VIDEO_EXTENSIONS = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+    ".3g2 .3gp .asf .avi .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob "
+    ".webm .wmv".split()
 )
 IMAGE_EXTENSIONS = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
 """Of pictures, which are videos of one frame; a GIF that moves is a video."""

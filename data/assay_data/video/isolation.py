@@ -17,6 +17,8 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from assay_data.drops import DropReason
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -33,12 +35,24 @@ class FailureKind(StrEnum):
     CRASHED = "Crashed"
 
 
+_REASONS = {
+    FailureKind.TIMEOUT: DropReason.TIMEOUT,
+    FailureKind.OUT_OF_MEMORY: DropReason.OUT_OF_MEMORY,
+    FailureKind.CRASHED: DropReason.DECODER_CRASHED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A task that has no result."""
 
     kind: FailureKind
     detail: str
+
+    @property
+    def reason(self) -> DropReason:
+        """Why a file that was the task is dropped."""
+        return _REASONS[self.kind]
 
 
 class IsolatedPool(Generic[Task, Result]):

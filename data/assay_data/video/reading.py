@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from assay_data.drops import DropReason, UnusableVideo
+from assay_data.video.colours import Colours
 from assay_data.video.declared import declared_seconds
 from assay_data.video.marks import Mark
 from assay_data.video.orientation import Orientation
@@ -67,6 +68,7 @@ class VideoInfo:
     """When the first frame begins by the container's clock."""
     codec: str
     pixel_format: str
+    colours: Colours
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,16 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         UnusableVideo: it is no video, has no picture, or its first frame cannot be decoded.
     """
-    video = examine(path)
-    with _opened(path) as container:
+    return describe(examine(path))
+
+
+def describe(video: Video) -> VideoInfo:
+    """Return what a video says of itself, and its first frame.
+
+    Raises:
+        UnusableVideo: its first frame cannot be decoded.
+    """
+    with _opened(video.path) as container:
         stream = stream_of(container, video.track)
         first = next(_decoded(container, stream, video.timeline.parts), None)
         if first is None:
@@ -123,6 +133,7 @@ def probe(path: Path) -> VideoInfo:
             begin_seconds=video.timeline.begin_seconds,
             codec=stream.codec_context.name,
             pixel_format=frame.format.name,
+            colours=Colours.of_frame(frame),
         )
 
 

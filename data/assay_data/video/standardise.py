@@ -1,17 +1,17 @@
 """Standardising videos with ffmpeg, so that format betrays nothing about the class.
 
-Each video is converted by a process of its own, which ends with the one that started it. A video
-that is there is whole, and is not made again: a run that was killed goes on where it was.
+Each video is first read by our own reader, in a process that may crash, then converted by a process
+of its own, which ends with the one that started it. What came out is read again before it counts. A
+video that is there and whole is not made again: a run that was killed goes on where it was.
 """
 
 import ctypes
 import json
-import shutil
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -19,42 +19,18 @@ import imageio_ffmpeg
 
 from assay_api import InvalidInput, StoreError
 from assay_data.atomic import TEMPORARY, replacing, world_errors, write_json
-from assay_data.drops import Drop, DropReason, describe_reasons
-from assay_data.sources.folders import VIDEO_EXTENSIONS, list_files
+from assay_data.drops import Drop, DropReason, UnusableVideo, describe_reasons
+from assay_data.sources.folders import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, list_files
+from assay_data.video.isolation import Failure, IsolatedPool
+from assay_data.video.look import Look, look_at
+from assay_data.video.prepare import Unusable
+from assay_data.video.standard import Standard, check_made, ffmpeg_command
 
 STANDARD = ".standard.json"
 """In the target folder: what its videos were made to be."""
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's prctl."""
 _LIBC = ctypes.CDLL(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Standard:
-    """What every video becomes: HEVC, yuv420p10le, without sound. Defaults: GenBuster-200K's.
-
-    Raises:
-        InvalidInput: a value is out of range.
-    """
-
-    width_pixels: int = 1024
-    height_pixels: int = 1024
-    """The picture is stretched to width and height; nothing is cut off or filled in."""
-    seconds: float = 5.0
-    """Longer videos are cut off; shorter ones stay short."""
-    fps: float = 24.0
-    timeout_seconds: float = 600.0
-    """A video that takes longer is dropped."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("width_pixels", "height_pixels"):
-            pixels = getattr(self, name)
-            if pixels % 2 or not 32 <= pixels <= 8192:
-                raise InvalidInput(f"{name} {pixels}: must be even, from 32 to 8192")
-        for name, most in (("seconds", 86_400), ("fps", 240), ("timeout_seconds", 86_400)):
-            if not 0 < getattr(self, name) <= most:
-                raise InvalidInput(f"{name} {getattr(self, name)}: must be above 0, at most {most}")
 
 
 def standardise_folder(
@@ -66,44 +42,50 @@ def standardise_folder(
 ) -> tuple[int, tuple[Drop, ...]]:
     """Write each video of a folder to the same place in another; return how many, and the drops.
 
-    Videos that are already there are not made again.
+    Videos that are already there are not made again. Every other file of the source is a drop.
 
     Raises:
         InvalidInput: the source is no folder, has no video, or contains the target; the target has
             videos of another standard; or no video can be standardised.
         StoreError: the disk is full or not writable; finished videos are kept.
     """
-    places = _places(source, target)
-    ffmpeg, wanted = find_ffmpeg(), standard or Standard()
+    places, others = _places(source, target)
+    wanted = standard or Standard()
     _prepare_target(target, wanted)
-
-    def convert(video: str) -> Drop | None:
-        return _convert(ffmpeg, source / video, places[video], wanted, video)
-
-    pool = ThreadPoolExecutor(workers)
+    convert = partial(_convert, find_ffmpeg(), wanted)
+    deadline = wanted.timeout_seconds
+    threads = ThreadPoolExecutor(workers)
     try:
-        drops = tuple(_dropped(pool.map(convert, places), len(places), progress))
+        with IsolatedPool(look_at, workers=workers, deadline_seconds=deadline) as pool:
+            looks = pool.map([source / video for video in places])
+            looked = zip(places.items(), looks, strict=True)
+            tasks = ((video, source / video, place, look) for (video, place), look in looked)
+            outcomes = _in_order(threads, convert, tasks, ahead=2 * workers)
+            drops = tuple(_dropped(outcomes, len(places), progress))
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
     if len(drops) == len(places):
         raise InvalidInput(
             f"none of the {len(places)} videos of {source} can be standardised: "
             f"{describe_reasons(drops)}; the first: {drops[0].source}: {drops[0].detail}"
         )
-    return len(places) - len(drops), drops
+    every = sorted((*others, *drops), key=lambda drop: drop.source)
+    return len(places) - len(drops), tuple(every)
 
 
-def _places(source: Path, target: Path) -> dict[str, Path]:
-    """Return where each video of the source goes."""
+def _places(source: Path, target: Path) -> tuple[dict[str, Path], tuple[Drop, ...]]:
+    """Return where each video of the source goes, and the files that are none."""
     if not source.is_dir():
         raise InvalidInput(f"source folder {source} does not exist: give a folder of videos")
     if target.resolve().is_relative_to(source.resolve()):
         raise InvalidInput(f"target folder {target} lies in the source {source}: choose another")
-    videos = [s for s in list_files(source) if _is_video(s)]
+    refused = {name: _refused(source, name) for name in list_files(source)}
+    others = tuple(drop for drop in refused.values() if drop is not None)
+    videos = [name for name, drop in refused.items() if drop is None]
     if not videos:
         raise InvalidInput(
-            f"source folder {source} has no videos: allowed extensions are "
-            f"{', '.join(sorted(VIDEO_EXTENSIONS))}"
+            f"source folder {source} has no videos (dropped: {describe_reasons(others)}): allowed "
+            f"extensions are {', '.join(sorted(VIDEO_EXTENSIONS))}"
         )
     is_mp4 = {video: video.casefold().endswith(".mp4") for video in videos}
     places = {v: target / (v if is_mp4[v] else f"{v}.mp4") for v in videos}
@@ -114,7 +96,19 @@ def _places(source: Path, target: Path) -> dict[str, Path]:
                 f"{source / video} and {source / owners[place]} would both become {place}: "
                 "rename one"
             )
-    return places
+    return places, others
+
+
+def _refused(source: Path, name: str) -> Drop | None:
+    """Return the drop of a file that is not worth a look."""
+    path = source / name
+    if PurePosixPath(name).suffix.casefold() not in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS:
+        return Drop(ascii(name)[1:-1], DropReason.NOT_A_VIDEO, "its extension is no video's")
+    if not path.is_file():
+        return Drop(name, DropReason.UNREADABLE, "it is not a regular file")
+    if path.stat().st_size == 0:
+        return Drop(name, DropReason.EMPTY, "it has 0 bytes")
+    return None
 
 
 def _prepare_target(target: Path, wanted: Standard) -> None:
@@ -123,7 +117,7 @@ def _prepare_target(target: Path, wanted: Standard) -> None:
     Raises:
         InvalidInput: the target holds videos of another standard.
     """
-    look = {name: value for name, value in asdict(wanted).items() if name != "timeout_seconds"}
+    look = wanted.look
     note = target / STANDARD
     with world_errors(target, "cannot write to the target folder"):
         if note.is_file() and (earlier := json.loads(note.read_bytes())) != look:
@@ -137,45 +131,42 @@ def _prepare_target(target: Path, wanted: Standard) -> None:
 
 
 def find_ffmpeg() -> str:
-    """Return the path of the system's ffmpeg, or else of the one that imageio-ffmpeg brings."""
-    return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
+    """Return the path of the ffmpeg that imageio-ffmpeg brings: the same on every machine.
+
+    `IMAGEIO_FFMPEG_EXE` may name another.
+    """
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def ffmpeg_command(ffmpeg: str, source: Path, target: Path, standard: Standard) -> list[str]:
-    """Return the command that standardises one file."""
-    size = f"{standard.width_pixels}:{standard.height_pixels}"
-    return [
-        *(ffmpeg, "-nostdin", "-v", "error", "-xerror", "-y", "-i", f"file:{source}"),
-        *("-map", "0:V:0", "-an", "-sn", "-dn", "-map_metadata", "-1"),
-        *("-t", f"{standard.seconds:g}"),
-        *("-vf", f"scale={size}:flags=bicubic,setsar=1,fps={standard.fps:g}"),
-        *("-c:v", "libx265", "-x265-params", "log-level=error"),
-        *("-pix_fmt", "yuv420p10le", "-tag:v", "hvc1", "-f", "mp4", f"file:{target}"),
-    ]
-
-
-def _convert(ffmpeg: str, source: Path, place: Path, standard: Standard, video: str) -> Drop | None:
+def _convert(
+    ffmpeg: str,
+    standard: Standard,
+    video: str,
+    source: Path,
+    place: Path,
+    look: Look | Unusable | Failure,
+) -> Drop | None:
     """Standardise one file; return a drop if that cannot be done."""
-    if place.is_file():
+    if isinstance(look, Unusable | Failure):
+        return Drop(video, look.reason, look.detail)
+    if _is_made(place, standard, look):
         return None
     with world_errors(place, "cannot write a video; those before it were kept"):
-        if not source.is_file():
-            return Drop(video, DropReason.UNREADABLE, "it is not a regular file")
-        if source.stat().st_size == 0:
-            return Drop(video, DropReason.EMPTY, "it has 0 bytes")
         try:
             with replacing(place) as temporary:
                 done = subprocess.run(
-                    ffmpeg_command(ffmpeg, source, temporary, standard),
+                    ffmpeg_command(ffmpeg, source, temporary, standard, look),
                     check=True,
                     capture_output=True,
                     timeout=standard.timeout_seconds,
                     preexec_fn=partial(_LIBC.prctl, _DIE_WITH_PARENT, signal.SIGKILL),
                 )
                 if b"ended prematurely" in done.stderr:
-                    raise _Truncated
-        except _Truncated:
-            return Drop(video, DropReason.TRUNCATED, "it ends before the end that it declares")
+                    detail = "it ends before the end that it declares"
+                    raise UnusableVideo(DropReason.TRUNCATED, detail)
+                check_made(temporary, standard, look)
+        except UnusableVideo as error:
+            return Drop(video, error.reason, error.detail)
         except subprocess.TimeoutExpired:
             detail = f"not done after {standard.timeout_seconds:g} seconds"
             return Drop(video, DropReason.TIMEOUT, detail)
@@ -184,8 +175,13 @@ def _convert(ffmpeg: str, source: Path, place: Path, standard: Standard, video: 
     return None
 
 
-class _Truncated(Exception):
-    """The file ends too early."""
+def _is_made(place: Path, standard: Standard, look: Look) -> bool:
+    """Tell whether an earlier run has made this video, whole."""
+    try:
+        check_made(place, standard, look)
+    except (UnusableVideo, OSError):
+        return False
+    return True
 
 
 def _failed(video: str, place: Path, error: subprocess.CalledProcessError) -> Drop:
@@ -202,8 +198,20 @@ def _failed(video: str, place: Path, error: subprocess.CalledProcessError) -> Dr
     return Drop(video, DropReason.DECODER_CRASHED if crashed else DropReason.CORRUPT, lines[-1])
 
 
-def _is_video(source: str) -> bool:
-    return PurePosixPath(source).suffix.casefold() in VIDEO_EXTENSIONS
+def _in_order(
+    threads: ThreadPoolExecutor,
+    convert: Callable[..., Drop | None],
+    tasks: Iterator[tuple[object, ...]],
+    ahead: int,
+) -> Iterator[Drop | None]:
+    """Yield what comes of each task, in their order; begin at most so many before their turn."""
+    begun: deque[Future[Drop | None]] = deque()
+    for task in tasks:
+        begun.append(threads.submit(convert, *task))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 def _dropped(

@@ -290,11 +290,12 @@ def standardise(
     fps: Annotated[float, typer.Option(help="Frames per second.")] = 24.0,
     timeout_seconds: Annotated[float, typer.Option(help="Drop what takes longer.")] = 600.0,
 ) -> None:
-    """Write every video as 1024x1024, 5 s, 24 fps, HEVC with 10 bits, without sound."""
+    """Write every video as 1024x1024, 5 s, 24 fps, HEVC, BT.709 with 10 bits, without sound."""
     from assay_data.drops import describe_reasons
     from assay_data.ingest.job import num_workers
     from assay_data.progress import report_progress
-    from assay_data.video.standardise import Standard, standardise_folder
+    from assay_data.video.standard import Standard
+    from assay_data.video.standardise import standardise_folder
 
     standard = Standard(width_pixels, height_pixels, seconds, fps, timeout_seconds)
     # One x265 keeps several cores busy.
