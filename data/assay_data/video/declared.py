@@ -5,7 +5,7 @@ import re
 import av
 from av.video.stream import VideoStream
 
-from assay_data.video.parts import may_restart
+from assay_data.video.parts import has_loose_clock
 
 _TAGGED = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 """As Matroska files have it for each stream."""
@@ -22,7 +22,7 @@ def declared_seconds(
     the clock by which the first frame may begin late: Matroska, WebM, AVI, WMV, and fragmented MP4
     with an index. MPEG streams say nothing: FFmpeg guesses by their first and last times.
     """
-    if may_restart(container.format):
+    if has_loose_clock(container.format):
         return None
     said, is_length = None, False
     if stream.duration and stream.time_base:

@@ -1,8 +1,9 @@
 """Recordings put one after another in one file: each part has a clock of its own.
 
-MPEG transport and program streams (TS, M2TS, MPG) may be joined as they are: players go on with the
-next part where the one before ended, and so do we. In other containers a clock that starts anew has
-no meaning, players differ, and there is no clip.
+MPEG transport streams (TS, M2TS) may be joined as they are: players go on with the next part where
+the one before ended, and so do we. In other containers a clock that starts anew has no meaning,
+players differ, and there is no clip. Neither is there in an MPEG program stream (MPG), where FFmpeg
+guesses the times of most frames, and wrongly about where parts meet.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ BACK_SECONDS = 0.1
 """A clock that goes back by more has started anew."""
 AHEAD_SECONDS = 10.0
 """So has one that goes ahead by more, where it may. Both limits are the `ffmpeg` program's."""
+JOINED_CONTAINER = "mpegts"
 REMEDY = "give its frames even times with `ffmpeg -i FILE -an -vf setpts=N/FRAME_RATE/TB NEW.mp4`"
 
 
@@ -54,7 +56,7 @@ class Parts:
             frame_ticks: from the last frame of a part of one frame to the next part.
 
         Raises:
-            UnusableVideo: there are several, and the frames of one have no times.
+            UnusableVideo: there are several, and a frame has no time.
         """
         parts: list[Part] = []
         shown: list[Mark] = []
@@ -72,8 +74,8 @@ class Parts:
         return cls(tuple(parts), tuple(shown))
 
 
-def may_restart(container: "av.ContainerFormat") -> bool:
-    """Tell whether a clock may start anew in files of this container."""
+def has_loose_clock(container: "av.ContainerFormat") -> bool:
+    """Tell whether the times of this container's files may jump: in MPEG streams."""
     return bool(container.flags & av.format.Flags.ts_discont.value)
 
 
@@ -85,22 +87,31 @@ def stretches_of(
     Raises:
         UnusableVideo: it does, and must not in this container.
     """
-    if may_restart(container):
-        return _split(marks, seconds_per_tick)
-    _refuse_restart(marks, seconds_per_tick)
-    return [marks]
+    if not has_loose_clock(container):
+        _refuse_restart(marks, seconds_per_tick)
+        return [marks]
+    stretches = _split(marks, seconds_per_tick)
+    if len(stretches) > 1 and container.name != JOINED_CONTAINER:
+        before, after = (mark.time or 0 for mark in (stretches[0][-1], stretches[1][0]))
+        raise _restarted(before * seconds_per_tick, after * seconds_per_tick)
+    return stretches
 
 
 def _split(marks: Sequence[Mark], seconds_per_tick: float) -> list[Sequence[Mark]]:
     """Divide packets, in the order of the file, where their clock starts anew."""
     back, ahead = BACK_SECONDS / seconds_per_tick, AHEAD_SECONDS / seconds_per_tick
-    times = ((number, mark.time) for number, mark in enumerate(marks))
-    known = ((number, time) for number, time in times if time is not None)
-    bounds = [
-        number
-        for (_, before), (number, now) in pairwise(known)
-        if not before - back <= now <= before + ahead
-    ]
+    bounds: list[int] = []
+    before: int | None = None
+    for number, mark in enumerate(marks):
+        # Both times are looked at: where parts meet FFmpeg may guess one by the part before.
+        times = [time for time in (mark.dts, mark.pts) if time is not None]
+        start = before
+        jumped = [t for t in times if start is not None and not start - back <= t <= start + ahead]
+        if jumped:
+            bounds.append(number)
+            before = min(jumped)
+        elif mark.dts is not None:
+            before = mark.dts
     return [marks[start:end] for start, end in pairwise([0, *bounds, len(marks)])]
 
 
@@ -122,12 +133,15 @@ def _refuse_restart(marks: Sequence[Mark], seconds_per_tick: float) -> None:
     latest = accumulate((pts for _, pts, _ in timed), max)
     for ((before, _, _), (now, pts, is_key)), shown in zip(pairwise(timed), latest, strict=False):
         if is_key and now < before - back and pts < shown - back:
-            raise UnusableVideo(
-                DropReason.UNSUPPORTED,
-                f"its clock goes back from {shown * seconds_per_tick:g} to "
-                f"{pts * seconds_per_tick:g} seconds, as in recordings put one after "
-                f"another: {REMEDY}",
-            )
+            raise _restarted(shown * seconds_per_tick, pts * seconds_per_tick)
+
+
+def _restarted(before_seconds: float, after_seconds: float) -> UnusableVideo:
+    return UnusableVideo(
+        DropReason.UNSUPPORTED,
+        f"its clock jumps from {before_seconds:g} to {after_seconds:g} seconds, as in recordings "
+        f"put one after another: {REMEDY}",
+    )
 
 
 def decodable(marks: Sequence[Mark], all_timed: bool) -> list[Mark]:
@@ -145,10 +159,10 @@ def decodable(marks: Sequence[Mark], all_timed: bool) -> list[Mark]:
 def _ticks(marks: Sequence[Mark]) -> list[int]:
     """Return the times at which frames are shown, ascending."""
     ticks = sorted(mark.pts for mark in marks if mark.pts is not None)
-    if len(set(ticks)) < len(marks):
+    if len(ticks) < len(marks):
         raise UnusableVideo(
             DropReason.UNSUPPORTED,
-            "its clock starts anew, as in recordings put one after another, and not each of its "
-            f"frames has a time of its own: {REMEDY}",
+            "its clock starts anew, as in recordings put one after another, and some of its "
+            f"frames have no time: {REMEDY}",
         )
     return ticks

@@ -120,7 +120,7 @@ def describe(video: Video) -> VideoInfo:
         first = next(_decoded(container, stream, video.timeline.parts), None)
         if first is None:
             raise UnusableVideo(DropReason.CORRUPT, "it has no frame that can be decoded")
-        _, frame, orientation = first
+        _, _, frame, orientation = first
         sides = (frame.width, frame.height)
         width, height = sides[::-1] if orientation.is_transposed else sides
         return VideoInfo(
@@ -277,10 +277,9 @@ class AvReader:
         places = {tick: index for index, tick in enumerate(timeline.ticks or ())}
         with av.open(str(self._path)) as container:
             stream = stream_of(container, self._track)
-            decoded = _decoded(container, stream, timeline.parts)
-            for position, (part, frame, orientation) in enumerate(decoded):
+            for part, count, frame, orientation in _decoded(container, stream, timeline.parts):
                 if not places:
-                    yield position, frame, orientation
+                    yield part.first_frame + count, frame, orientation
                 elif frame.pts is not None:
                     index = places.get(frame.pts + part.shift_ticks, -1)
                     # What leads a part cannot be decoded; shifted, it may fall into the one before.
@@ -314,15 +313,19 @@ def _meaning(error: Exception, who: str) -> Exception:
 
 def _decoded(
     container: "av.container.InputContainer", stream: VideoStream, parts: Sequence[Part]
-) -> Iterator[tuple[Part, "av.VideoFrame", Orientation]]:
-    """Yield every frame that can be decoded, its part before and its orientation behind it."""
+) -> Iterator[tuple[Part, int, "av.VideoFrame", Orientation]]:
+    """Yield every frame that can be decoded, after its part and its position in that.
+
+    Its orientation follows.
+    """
     packets = (packet for packet in container.demux(stream) if packet.size)
     for part in parts:
         orientation = Orientation()
         own = islice(packets, part.num_undecodable, part.num_packets)
-        for frame in chain.from_iterable(map(stream.decode, chain(own, (None,)))):
+        frames = chain.from_iterable(map(stream.decode, chain(own, (None,))))
+        for position, frame in enumerate(frames):
             orientation = Orientation.of_frame(frame) or orientation
-            yield part, frame, orientation
+            yield part, position, frame, orientation
         stream.codec_context.flush_buffers()  # The end of a part is not the end of the stream.
 
 
