@@ -39,7 +39,7 @@ class DropReason(StrEnum):
     DECODER_CRASHED = "DecoderCrashed"
     """The decoder's process died on it."""
     DUPLICATE = "Duplicate"
-    """Another file with the same bytes and the same label is in the dataset."""
+    """Another file with the same bytes or pictures and the same label is in the dataset."""
     CONFLICTING_LABEL = "ConflictingLabel"
     """The same video appears as real and as fake: neither can be believed."""
     NOT_ROWS = "NotRows"

@@ -25,6 +25,7 @@ __all__ = [
     "ClipRow",
     "read_clips",
     "read_drops",
+    "read_image_sizes",
     "read_images",
     "read_rows",
     "write_shard",
@@ -142,6 +143,21 @@ def _row_groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
 def read_rows(path: Path) -> list[ClipRow]:
     """Return the rows of a shard in order, frames left on the disk."""
     return [to_row(values) for values in pq.read_table(path, columns=OWN_COLUMNS).to_pylist()]
+
+
+def read_image_sizes(path: Path) -> list[int]:
+    """Return how many bytes the frames of each row take, by the shard's own list of its groups.
+
+    Rows that share a group have no frames: 0.
+    """
+    sizes: list[int] = []
+    metadata = pq.read_metadata(path)
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = [group.column(i) for i in range(group.num_columns)]
+        images = [c for c in columns if c.path_in_schema.startswith("images.")]
+        size_bytes = sum(column.total_uncompressed_size for column in images)
+        sizes += [size_bytes] if group.num_rows == 1 else [0] * group.num_rows
+    return sizes
 
 
 def read_images(path: Path, index: int) -> tuple[bytes, ...]:

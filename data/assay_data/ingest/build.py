@@ -21,6 +21,7 @@ from assay_data.ingest.chunks import make_chunks
 from assay_data.ingest.gather import Gathered, gather
 from assay_data.ingest.items import Item
 from assay_data.ingest.kept import select
+from assay_data.ingest.same_pictures import find_same_pictures
 from assay_data.progress import Progress
 from assay_data.store import Store
 
@@ -64,7 +65,8 @@ def build_dataset(dataset: Dataset, store: Store, workers: int, progress: Progre
         chunks = make_chunks(spec, _batches(gathered), work / "chunks", workers, counted)
         rows = [row for chunk in chunks for row in read_rows(chunk)]
         decoding_drops = [drop for chunk in chunks for drop in read_drops(chunk)]
-        drops, parts = select(spec, gathered, rows, decoding_drops)
+        contents = find_same_pictures(chunks)
+        drops, parts = select(spec, gathered, rows, decoding_drops, contents)
         info = _write_tree(work / "tree", spec, chunks, parts, drops)
     except InvalidInput:
         store.clear_work_folder()
