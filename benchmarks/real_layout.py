@@ -21,7 +21,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ from memory import read_pss
 from published_layout import write_published_layout
 
 ASSAY = (sys.executable, "-m", "assay_trainer.cli.main")
+PREPARING = ("format", "format-long")
+ROLES = {
+    "ray::RolloutEngine": "engine",
+    "VLLM::": "engine",
+    "vllm.entrypoints": "server",
+    "ray::RayTrainWorker": "learner",
+    "assay_trainer.cli.main": "assay",
+}
+"""Who a process is, by a part of its name."""
 QUESTION = "Is this video real or fake? A) real B) fake"
 REASONS = ("It is smooth.", "The light is steady.")
 VIDEOS = 12
@@ -59,7 +69,7 @@ class Step:
 
 
 def main() -> int:
-    """Run all steps; a store in which some are done goes on with the rest."""
+    """Take all steps; in a store in which some are done, the rest."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True, help="folder of the run")
     parser.add_argument("--width", type=float, default=0.1, help="of 7B's width (default 0.1)")
@@ -76,14 +86,12 @@ def main() -> int:
         path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
         earlier = [str(file) for file in (store / "manifests").glob("*.yaml")]
         files = [part for file in earlier for part in ("-f", file)]
-        step = measured(name, [*ASSAY, "run", *files, "--store", str(store / "run")])
-        step.numbers = numbers_of(store / "run" / "stages" / name)
-        steps.append(step)
+        steps.append(once(store, name, partial(run_stage, store, name, files)))
     model = str(store / "run/stages/advanced/model")
     videos = sorted(str(path) for path in (store / "videos").rglob("*.mp4"))[:2]
     detect = [*ASSAY, "detect", *videos, "--model", model, "--max-tokens", "48"]
-    steps.append(measured("detect", detect))
-    steps.append(serve(model))
+    steps.append(once(store, "detect", partial(measured, "detect", detect)))
+    steps.append(once(store, "serve", partial(serve, model)))
     print(as_json(steps) if arguments.json else as_text(steps))
     return 0
 
@@ -132,7 +140,7 @@ def manifests(store: Path, format_steps: int, long_steps: int) -> dict[str, list
     rewards = [{"type": "Format"}, {"type": "Accuracy"}]
     rewards.append({"type": "Overlong", "maxTokens": 48, "bufferTokens": 12})
     fusion = {
-        "samplesPerClip": 4,
+        "samplesPerClip": 16,
         "maxExamples": 8,
         "maxCompletionTokens": 48,
         "steps": 2,
@@ -244,6 +252,24 @@ def after(name: str) -> dict[str, str]:
     return {"fromStage": name}
 
 
+def once(store: Path, name: str, take: Callable[[], Step]) -> Step:
+    """Take a step, or return what was measured of it by an earlier run in the same store."""
+    path = store / "measured" / f"{name}.json"
+    if path.exists():
+        return Step(**json.loads(path.read_text()))
+    step = take()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(asdict(step)))
+    return step
+
+
+def run_stage(store: Path, name: str, files: Sequence[str]) -> Step:
+    """Run the manifests; those before the last are done."""
+    step = measured(name, [*ASSAY, "run", *files, "--store", str(store / "run")])
+    step.numbers = numbers_of(store / "run" / "stages" / name)
+    return step
+
+
 def measured(name: str, command: Sequence[str]) -> Step:
     """Run a command to its end, reading its processes' memory.
 
@@ -276,7 +302,7 @@ def watch(pid: int, lives: Callable[[], bool]) -> dict[str, int]:
 def serve(model: str) -> Step:
     """Serve the model, ask it once, and end it."""
     port = 18_400 + random.randrange(1000)
-    options = ["--dtype", "bfloat16", "--max-model-len", "2048", "--enforce-eager"]
+    options = ["--dtype", "bfloat16", "--max-model-len", "2048"]
     command = [*ASSAY, "serve", "--model", model, "--port", str(port), *options]
     url, started = f"http://127.0.0.1:{port}/v1", time.monotonic()
     body = {
@@ -342,27 +368,35 @@ def size(folder: Path) -> int:
 
 def as_json(steps: Sequence[Step]) -> str:
     """Return all that was measured."""
-    return json.dumps(
-        [{"step": s.name, "seconds": s.seconds, "peak_bytes": s.peak, **s.numbers} for s in steps],
-        indent=1,
-    )
+    return json.dumps([asdict(step) for step in steps], indent=1)
 
 
 def as_text(steps: Sequence[Step]) -> str:
-    """Return the tables of the page of measurements."""
+    """Return the tables of the page of measurements; the stages before foundation only prepare."""
     lines = [
-        "| step | seconds | memory at the peak, GiB | of which the largest, MiB |",
+        "| step | seconds | memory at the peak, GiB | of which, MiB |",
         "|---|---|---|---|",
     ]
     for step in steps:
-        rows = sorted(step.peak.items(), key=lambda row: -row[1])[:5]
-        largest = ", ".join(f"{name.split(' ', 1)[1][:30]} {size >> 20}" for name, size in rows)
+        if step.name in PREPARING:
+            continue
         total = sum(step.peak.values()) / 2**30
-        lines.append(f"| {step.name} | {step.seconds:.0f} | {total:.1f} | {largest} |")
+        lines.append(f"| {step.name} | {step.seconds:.0f} | {total:.1f} | {shares(step.peak)} |")
     for step in steps:
         lines += ["", f"{step.name}:"]
         lines += [f"- {name}: {value}" for name, value in step.numbers.items()]
     return "\n".join(lines)
+
+
+def shares(peak: Mapping[str, int]) -> str:
+    """Return the memory of each process that there is a role for, and of all others together."""
+    by_role: dict[str, list[int]] = {}
+    for name, size in sorted(peak.items(), key=lambda row: -row[1]):
+        role = next((said for mark, said in ROLES.items() if mark in name), "the rest")
+        by_role.setdefault(role, []).append(size >> 20)
+    rest = sum(by_role.pop("the rest", []))
+    named = [f"{role} {' + '.join(map(str, sizes))}" for role, sizes in by_role.items()]
+    return ", ".join([*named, f"the rest {rest}"])
 
 
 if __name__ == "__main__":
