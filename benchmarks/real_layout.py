@@ -233,7 +233,9 @@ def stage(
     name: str, model: Mapping[str, str], clips: str, *, microBatch: int = 1, **method: Any
 ) -> dict[str, Any]:
     """Return a stage with two learners and two engines."""
-    spread = {"learners": 2, "rollouts": 2, "precision": "BFloat16", "microBatch": microBatch}
+    spread = {"learners": 2, "precision": "BFloat16", "microBatch": microBatch}
+    if "sft" not in method:
+        spread["rollouts"] = 2
     return resource(
         "TrainingStage",
         name,

@@ -93,6 +93,20 @@ def check_exactly_one(model: Model, fields: tuple[str, ...]) -> None:
         raise ValueError(f"exactly one of {allowed} is allowed, found {found}")
 
 
+def check_idle(model: Model, fields: tuple[str, ...], owner: str) -> None:
+    """Raise ValueError if one of the fields, which do nothing here, is not left at its default.
+
+    Args:
+        model: the part of a resource that has the fields.
+        fields: names of its fields.
+        owner: where they act, for the message.
+    """
+    for name in fields:
+        value = getattr(model, name)
+        if value != type(model).model_fields[name].default:
+            raise ValueError(f"{to_camel(name)} ({value}) acts only {owner}: leave it out")
+
+
 class Metadata(Model):
     """The part of Kubernetes' ObjectMeta that Assay reads; a server adds the rest."""
 

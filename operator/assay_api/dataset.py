@@ -5,7 +5,20 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from assay_api.base import API_VERSION, Metadata, Model, OneOf, Seed, Uri, WorkStatus
+from assay_api.base import (
+    API_VERSION,
+    Metadata,
+    Model,
+    OneOf,
+    Seed,
+    Uri,
+    WorkStatus,
+    check_idle,
+)
+
+CUT_FIELDS, CUT_ONLY = ("max_clips_per_video",), "with clipSeconds"
+AT_FPS_FIELDS, AT_FPS_ONLY = ("fps",), "with sampling: AtFps"
+RANDOM_FIELDS, RANDOM_ONLY = ("test_fraction", "seed"), "with rule: Random"
 
 
 class SourceFormat(StrEnum):
@@ -31,6 +44,12 @@ class FolderSource(Model):
     max_clips_per_video: int = Field(
         default=64, ge=1, le=10_000, description="At most this many clips out of one video."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.clip_seconds is None:
+            check_idle(self, CUT_FIELDS, CUT_ONLY)
+        return self
 
 
 class RowsFormat(StrEnum):
@@ -142,6 +161,8 @@ class FramePlan(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.sampling == "Whole":
+            check_idle(self, AT_FPS_FIELDS, AT_FPS_ONLY)
         if self.min_pixels > self.max_pixels:
             raise ValueError(
                 f"minPixels ({self.min_pixels}) must not be larger than maxPixels "
@@ -174,6 +195,12 @@ class SplitPlan(Model):
         description="Random: share of the videos of each class that are Test.",
     )
     seed: Seed = Field(default=0, description="Random: seed of the division.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rule is not SplitRule.RANDOM:
+            check_idle(self, RANDOM_FIELDS, RANDOM_ONLY)
+        return self
 
 
 class DatasetSpec(Model):

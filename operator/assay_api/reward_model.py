@@ -13,8 +13,12 @@ from assay_api.base import (
     ModelRef,
     Status,
     check_exactly_one,
+    check_idle,
 )
 from assay_api.judge_prompt import JudgeTemplate, check_template
+
+SERVED_FIELDS = ("max_model_length_tokens", "port", "start_timeout_seconds", "precision", "pool")
+SERVED_ONLY = "on a judge that Assay serves, from model"
 
 
 class Endpoint(Model):
@@ -72,6 +76,8 @@ class RewardModelSpec(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_exactly_one(self, ("model", "endpoint"))
+        if self.endpoint is not None:
+            check_idle(self, SERVED_FIELDS, SERVED_ONLY)
         check_template(self.prompt_template, self.num_frames, "numFrames")
         return self
 

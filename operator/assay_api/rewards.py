@@ -6,10 +6,14 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from assay_api.base import Model, Name, ThinkingMode
+from assay_api.base import Model, Name, ThinkingMode, check_idle
 
 MAX_COMPLETION_TOKENS = 32_768
 """Longest completion that may be asked for."""
+
+
+OVERLONG_FIELDS = ("max_tokens", "buffer_tokens")
+OVERLONG_ONLY = "in the reward Overlong"
 
 
 class RewardType(StrEnum):
@@ -49,6 +53,8 @@ class Reward(Model):
     def _consistent(self) -> Self:
         if (self.type is RewardType.THINKING) != (self.reward_model is not None):
             raise ValueError("rewardModel belongs to, and is required by, the reward Thinking")
+        if self.type is not RewardType.OVERLONG:
+            check_idle(self, OVERLONG_FIELDS, OVERLONG_ONLY)
         if self.buffer_tokens >= self.max_tokens:
             raise ValueError(
                 f"bufferTokens ({self.buffer_tokens}) is the length of the ramp before maxTokens "

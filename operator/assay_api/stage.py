@@ -19,6 +19,7 @@ from assay_api.base import (
     ThinkingMode,
     WorkStatus,
     check_exactly_one,
+    check_idle,
 )
 from assay_api.judge_prompt import JudgeTemplate, check_template
 from assay_api.platform import EnvVar, Toleration
@@ -116,6 +117,10 @@ class Validation(Model):
     )
 
 
+DYNAMIC_FIELDS = ("group_filter", "max_sampling_rounds")
+DYNAMIC_ONLY = "with dynamicSampling: true; without, a batch is all groups of one round"
+
+
 class GroupFilter(StrEnum):
     """Which rollout groups dynamic sampling fills a batch with."""
 
@@ -201,12 +206,9 @@ class Rl(Model):
     validation: Validation = Field(default=Validation(), description="Held-out accuracy.")
 
     @model_validator(mode="after")
-    def _filter_acts(self) -> Self:
-        if not self.dynamic_sampling and self.group_filter is not GroupFilter.CORRECTNESS:
-            raise ValueError(
-                f"groupFilter: {self.group_filter.value} needs dynamicSampling: true; without it "
-                "a batch is all groups of one round"
-            )
+    def _consistent(self) -> Self:
+        if not self.dynamic_sampling:
+            check_idle(self, DYNAMIC_FIELDS, DYNAMIC_ONLY)
         return self
 
 
@@ -262,6 +264,10 @@ class PodTemplate(Model):
     )
 
 
+ENGINE_FIELDS = ("rollouts",)
+ENGINE_ONLY = "in the methods rl and fusion, which sample"
+
+
 class TrainingStageSpec(Model):
     """What is trained from what, how, and where: exactly one of `sft`, `rl`, `fusion`."""
 
@@ -306,6 +312,8 @@ class TrainingStageSpec(Model):
                 f"checkpoint.keepBest ({self.checkpoint.keep_best}) goes by held-out accuracy, "
                 "which only the method rl measures: leave it out"
             )
+        if self.sft is not None:
+            check_idle(self.placement, ENGINE_FIELDS, ENGINE_ONLY)
         batch = self.sft or self.fusion
         if batch is not None and batch.examples_per_step % self.placement.learners:
             raise ValueError(

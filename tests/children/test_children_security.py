@@ -203,7 +203,8 @@ def test_whatever_is_asked_for_the_pods_are_restricted_and_the_rules_hold(
     platform_of: Callable[..., Platform],
 ) -> None:
     text = STAGE.replace("METHOD", METHODS[method])
-    text = text.replace("LEARNERS", str(learners)).replace("ROLLOUTS", str(rollouts))
+    engines = "1" if method == "sft" else str(rollouts)
+    text = text.replace("LEARNERS", str(learners)).replace("ROLLOUTS", engines)
     platform = platform_of("8x40gb").model_dump(mode="json", by_alias=True)
     platform["nodePools"]["default"]["nodes"] = 32
     changes = {**platform, "accelerator": accelerator}

@@ -107,13 +107,16 @@ def test_a_stage_without_an_optimiser_step_does_not_succeed(store: Store) -> Non
     )
 
 
+ONE_ROUND = {"dynamicSampling": False, "maxSamplingRounds": 3}
+
+
 @pytest.mark.parametrize(
     ("method", "texts", "advice"),
     [
         ({}, (RIGHT, RIGHT), "from right answers too (groupFilter: Reward with the reward"),
         ({}, (WRONG, WRONG), "the model is too seldom right to learn from its own answers"),
         ({"groupFilter": "Reward"}, (RIGHT, RIGHT), "give clips that are harder, or add a reward"),
-        ({"dynamicSampling": False}, (WRONG, WRONG), "give clips that are easier, or add a reward"),
+        (ONE_ROUND, (WRONG, WRONG), "give clips that are easier, or add a reward"),
     ],
 )
 def test_what_helps_against_ties_depends_on_what_is_learned_from(

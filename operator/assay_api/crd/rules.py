@@ -12,15 +12,33 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from assay_api.base import HUB, HUB_URI, Model, ModelRef, ModelSource, OneOf
-from assay_api.dataset import FramePlan
+from assay_api.dataset import (
+    AT_FPS_FIELDS,
+    AT_FPS_ONLY,
+    CUT_FIELDS,
+    CUT_ONLY,
+    RANDOM_FIELDS,
+    RANDOM_ONLY,
+    FolderSource,
+    FramePlan,
+    SplitPlan,
+)
 from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
-from assay_api.reward_model import RewardModelSpec
-from assay_api.rewards import Reward
+from assay_api.reward_model import SERVED_FIELDS, SERVED_ONLY, RewardModelSpec
+from assay_api.rewards import OVERLONG_FIELDS, OVERLONG_ONLY, Reward
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
-from assay_api.stage import Rl, Sft, TrainingStageSpec
+from assay_api.stage import (
+    DYNAMIC_FIELDS,
+    DYNAMIC_ONLY,
+    ENGINE_FIELDS,
+    ENGINE_ONLY,
+    Rl,
+    Sft,
+    TrainingStageSpec,
+)
 from assay_api.tracking import Tracker
 
 
@@ -65,6 +83,36 @@ def exactly_one(fields: tuple[str, ...]) -> Rule:
         f"'exactly one of {listed} is allowed, found ' + "
         f"({' || '.join(given)} ? {' + '.join(found)} : 'none')",
     )
+
+
+def _idle(
+    model: type[Model], fields: tuple[str, ...], acts: str, owner: str, part: str = "self"
+) -> tuple[Rule, ...]:
+    """Return the rules that fields which do nothing here are left at their defaults.
+
+    Args:
+        model: the one that has the fields.
+        fields: their names.
+        acts: CEL expression, true where they act.
+        owner: where that is, for the message.
+        part: CEL expression of the model.
+    """
+    return tuple(
+        Rule(
+            f"{acts} || {part}.{to_camel(name)} == {_default(model, name)}",
+            f"{to_camel(name)} acts only {owner}: leave it out",
+            field=f"{part.removeprefix('self')}.{to_camel(name)}",
+        )
+        for name in fields
+    )
+
+
+def _default(model: type[Model], name: str) -> str:
+    """Return a field's default in CEL, where a double is not equal to an integer."""
+    field = model.model_fields[name]
+    if isinstance(field.default, str):
+        return f"'{field.default}'"
+    return repr(float(field.default) if field.annotation is float else field.default)
 
 
 _MULTIPLE = "examplesPerStep must be a multiple of placement.learners"
@@ -140,15 +188,9 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "self.bufferTokens < self.maxTokens",
             "bufferTokens is the length of the ramp before maxTokens and must be smaller",
         ),
+        *_idle(Reward, OVERLONG_FIELDS, "self.type == 'Overlong'", OVERLONG_ONLY),
     ),
-    Rl: (
-        Rule(
-            "self.dynamicSampling || self.groupFilter == 'Correctness'",
-            "groupFilter needs dynamicSampling: true; without it a batch is all groups of one "
-            "round",
-            field=".groupFilter",
-        ),
-    ),
+    Rl: _idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
     Tracker: (
         Rule(
             "!has(self.entity) || self.type == 'Wandb'",
@@ -198,6 +240,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             )
             for method in ("sft", "fusion")
         ),
+        *_idle(Placement, ENGINE_FIELDS, "!has(self.sft)", ENGINE_ONLY, "self.placement"),
         Rule(
             "self.rewards.all(one, self.rewards.exists_one(other, other.type == one.type))",
             "rewards: each type once",
@@ -233,8 +276,15 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "self.minPixels <= self.maxPixels",
             "minPixels must not be larger than maxPixels",
         ),
+        *_idle(FramePlan, AT_FPS_FIELDS, "self.sampling == 'AtFps'", AT_FPS_ONLY),
     ),
-    RewardModelSpec: (exactly_one(("model", "endpoint")), *_template_rules("numFrames")),
+    FolderSource: _idle(FolderSource, CUT_FIELDS, "has(self.clipSeconds)", CUT_ONLY),
+    SplitPlan: _idle(SplitPlan, RANDOM_FIELDS, "self.rule == 'Random'", RANDOM_ONLY),
+    RewardModelSpec: (
+        exactly_one(("model", "endpoint")),
+        *_template_rules("numFrames"),
+        *_idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
+    ),
     Sft: _template_rules("framesAsImages"),
     EvaluationSpec: _SCHEDULE,
     Toleration: (
