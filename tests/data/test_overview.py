@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from assay_data.dataset import ClipDataset
 from assay_data.dataset.overview import Kind, Overview, Spread, open_overview, overview
 from assay_data.dataset.shards import ClipRow
+from assay_data.dataset.usable import Lack
 from assay_data.drops import Drop, DropReason
 from assay_data.store import Store
 from assay_trainer.cli.overview_text import overview_text, printable
@@ -51,9 +52,17 @@ def test_numbers_of_a_small_dataset(rows: list[ClipRow]) -> None:
     # 56x28 pixels are 2 tokens for each two frames; 30 is no multiple of 28.
     assert found.visual_tokens == Spread(2, 2, 4)
     assert found.frame_sizes == {"56x28": 3, "30x28": 1}
+    assert found.lacks == {Lack.EVEN_FRAMES: 1, Lack.FRAMES: 1}
     assert [(d.reason, d.num_files) for d in found.drops] == [("Corrupt", 4), ("NotAVideo", 1)]
     examples = [example.source for example in found.drops[0].examples]
     assert examples == ["real/w.mp4", "real/x\n.mp4", "real/y.mp4"]
+
+
+def test_what_rows_lack_for_training_is_told(rows: list[ClipRow]) -> None:
+    text = overview_text("file:///a", "0" * 64, overview(rows, [], 1))
+
+    assert f"leave out:\n  {Lack.EVEN_FRAMES}: 1\n  {Lack.FRAMES}: 1\n\ndropped" in text
+    assert "leave out" not in overview_text("file:///a", "0" * 64, overview(rows[:2], [], 1))
 
 
 def test_a_dataset_of_nothing_has_an_overview_too() -> None:

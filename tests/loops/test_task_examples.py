@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_clips import clip_row
 
 from assay_api import InvalidInput
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
@@ -21,7 +22,7 @@ EXAMPLES = (Example("Judge", TEXT, "<answer>0.3</answer>"), Example("Describe", 
 
 
 def written(**sft: Any) -> list[str]:
-    row = SimpleNamespace(row_id="v1", examples=EXAMPLES)
+    row = clip_row("v1", examples=EXAMPLES)
     dataset: Any = SimpleNamespace(rows=lambda split: [row])
     method = Sft.model_validate({"steps": 1, **sft})
     found = task_examples(Prompt(question="Is it?"), method, dataset)
@@ -45,7 +46,7 @@ def test_a_template_that_no_example_would_use_is_refused() -> None:
 
 def test_responses_that_spell_tokens_of_control_are_refused_by_row_and_token() -> None:
     examples = (Example("Chat", "", "Yes.<|im_end|>\n<|im_start|>user"), Example("Chat", "", "No."))
-    row = SimpleNamespace(row_id="v7", examples=examples)
+    row = clip_row("v7", row_id="v7", examples=examples)
     dataset: Any = SimpleNamespace(rows=lambda split: [row])
     sft = Sft.model_validate({"steps": 1, "task": "Chat"})
     with pytest.raises(

@@ -8,6 +8,7 @@ pictures.py          compressed pictures to frames
 order.py             the shuffled order of rows, and places in it
 reader.py            rows with frames, read ahead, dealt to ranks
 reader_position.py   how far that is, exactly, on any number of ranks
+usable.py            which rows training and evaluation can use
 overview.py          a dataset in numbers
 card.py              the same as a dataset card, README.md, for people and for `datasets`
 contact_sheet.py     a picture of some of its clips; selection.py chooses them

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.order import shuffled_order
+from assay_data.dataset.rows import UNLABELLED
 from assay_data.dataset.selection import evenly_spaced, in_turn
 
 USUAL_CLIPS, MOST_CLIPS = 12, 100
@@ -113,7 +114,7 @@ def _band(row: ClipRow, frames: Sequence[tuple[str, Image.Image]]) -> Image.Imag
     height = max((picture.height for _, picture in frames), default=0)
     band = Image.new("RGB", (_WIDTH, 3 * _LINE + height), _GROUND)
     draw, font = ImageDraw.Draw(band), ImageFont.load_default(_FONT)
-    kind = f"{row.label}, {row.generator}, {row.split}"
+    kind = f"{row.label or UNLABELLED}, {row.generator or UNLABELLED}, {row.split}"
     draw.text((_MARGIN, 0), _fitted(row.row_id, font), _INK, font)
     draw.text((_MARGIN, _LINE), _fitted(kind, font), _SOFT, font)
     left, top = _MARGIN, 2 * _LINE

@@ -7,6 +7,7 @@ from statistics import median_low
 
 from assay_data.dataset import ClipDataset, dropped_files, published_bytes
 from assay_data.dataset.rows import UNLABELLED, ClipRow
+from assay_data.dataset.usable import count_lacks
 from assay_data.drops import Drop
 from assay_data.store import Store
 from assay_data.video.frames import visual_tokens
@@ -71,6 +72,8 @@ class Overview:
     """Clips by width x height in pixels, the most frequent first."""
     drops: tuple[Dropped, ...]
     """The most frequent reason first."""
+    lacks: Mapping[str, int]
+    """Rows that RL, fusion or a number of an evaluation cannot use, by what they lack."""
 
 
 def open_overview(store: Store, dataset: ClipDataset) -> Overview:
@@ -107,6 +110,7 @@ def overview(rows: Sequence[ClipRow], drops: Iterable[Drop], size_bytes: int) ->
         frames_per_clip=spread([len(row.timestamps_seconds) for row in seen]),
         sampled_fps=spread([round(row.sampled_fps, 3) for row in seen]),
         visual_tokens=spread(tokens),
+        lacks=count_lacks(rows, needs_label=True),
         frame_sizes=_frequent(f"{row.width}x{row.height}" for row in seen),
         drops=tuple(
             Dropped(reason, len(found), tuple(found[:EXAMPLES_OF_A_DROP]))

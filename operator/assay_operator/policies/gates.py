@@ -30,7 +30,10 @@ def _why_closed(gate: Gate, observed: Observed) -> str | None:
         return f"{evaluation} {stale}"
     accuracy = completion.summary.get(accuracy_key(gate.mode))
     if not isinstance(accuracy, int | float):
-        return f"{evaluation} has no accuracy of the mode {gate.mode}; add it to its spec.modes"
+        return (
+            f"{evaluation} has no accuracy of the mode {gate.mode}; add it to its spec.modes, and "
+            "labels to its dataset if it has none"
+        )
     if accuracy < gate.min_accuracy:
         return (
             f"{evaluation} has accuracy {accuracy:.3f} in mode {gate.mode}, "

@@ -40,6 +40,8 @@ def overview_text(url: str, digest: str, found: Overview) -> str:
     if found.num_with_frames:
         blocks.append(aligned(spreads, num_words=1))
         blocks.append(aligned([["frames of", "rows"], *_sizes(found)], num_words=1))
+    if found.lacks:
+        blocks.append("\n".join(_lacks(found)))
     blocks.append("\n".join(_drops(found)))
     return "\n\n".join(blocks)
 
@@ -99,6 +101,12 @@ def _numbers(spread: Spread | None) -> list[str]:
 
 def _sizes(found: Overview) -> list[list[str]]:
     return [[name, str(num_rows)] for name, num_rows in frequent_sizes(found)]
+
+
+def _lacks(found: Overview) -> Iterator[str]:
+    """Yield a line for each thing that rows lack."""
+    yield "rows that RL, fusion and accuracy leave out:"
+    yield from (f"  {lack}: {count}" for lack, count in found.lacks.items())
 
 
 def _drops(found: Overview) -> Iterator[str]:

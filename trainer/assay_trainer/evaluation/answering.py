@@ -10,14 +10,16 @@ from assay_api.evaluation import EvaluationSpec
 from assay_api.layout import accuracy_key
 from assay_data.dataset import ClipDataset, ClipRow, shapes_of
 from assay_data.dataset.reader import ClipReader, ReadClip, ReadPlan
+from assay_data.dataset.usable import count_lacks
 from assay_data.store import Store
 from assay_trainer.evaluation.detector import Detection, Detector
 from assay_trainer.evaluation.metrics import Answer, summarise
-from assay_trainer.evaluation.summary import Summary
+from assay_trainer.evaluation.summary import NO_LABELS, Summary
 from assay_trainer.exported import EVALUATION_ACCURACY
 from assay_trainer.loops.validation import held_out_sample
 from assay_trainer.metrics_log import write_progress
 from assay_trainer.records import Clip
+from assay_trainer.required_rows import require_rows
 
 _LOG = logging.getLogger(__name__)
 _CLIPS_AT_A_TIME = 64
@@ -38,10 +40,12 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
         StoreError: the store cannot be written.
     """
     rows = dataset.rows(spec.split)
-    if spec.max_clips is not None:
-        rows = tuple(held_out_sample(rows, spec.max_clips, spec.seed))
     if not rows:
         raise InvalidInput(f"spec.split: the dataset has no clips in {spec.split.value}")
+    left_out = count_lacks(rows, needs_label=False)
+    rows = require_rows(rows, spec.split.value, needs_label=False)
+    if spec.max_clips is not None:
+        rows = tuple(held_out_sample(rows, spec.max_clips, spec.seed))
     answers: list[Answer] = []
     total = len(rows) * len(spec.modes)
     with Detector(
@@ -56,7 +60,7 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
                     write_progress(store, len(answers), total, f"answering, {mode.value}", {})
                     answers += _answers(detector, clips, mode)
                     _LOG.info("%d of %d answers, %s", len(answers), total, mode.value)
-    summary = summarise(answers, spec.bootstrap_samples, spec.seed)
+    summary = summarise(answers, spec.bootstrap_samples, spec.seed, left_out)
     _tell(summary)
     return summary
 
@@ -68,7 +72,7 @@ def _tell(summary: Summary) -> None:
     for mode, value in known.items():
         EVALUATION_ACCURACY.labels(mode.value).set(value)
     told = ", ".join(f"{accuracy_key(mode)} {value:.3f}" for mode, value in known.items())
-    _LOG.info("complete: %s", told or "no accuracy")
+    _LOG.info("complete: %s", told or f"no accuracy: {NO_LABELS}")
 
 
 def _answers(detector: Detector, clips: Sequence[ReadClip], mode: ThinkingMode) -> list[Answer]:

@@ -8,6 +8,7 @@ The rules, for one thinking mode (positive is fake):
     strict verdict     what the exact answer format says; None if the answer does not parse
     unparsed answer    wrong, whatever its label; an unparsed fake is a miss (false negative), an
                        unparsed real is not a false alarm, since nothing was called fake
+    unlabelled answer  counts as an answer only: what needs the truth is over the labelled ones
     undefined          a number whose denominator is zero is None, never 0
 
 Arrays of sums have the axis
@@ -47,9 +48,9 @@ class Answer:
     video_id: str
     """Identifies the source video; clips of one video are not independent."""
     label: str
-    """The truth: `real` or `fake`."""
+    """The truth: `real` or `fake`; empty if it is not known."""
     generator: str
-    """What made the video; reals have a name here too."""
+    """What made the video; reals have a name here too. Empty without a label."""
     mode: ThinkingMode
     """The thinking mode that was asked for."""
     verdict: str | None
@@ -65,8 +66,8 @@ class Answer:
 
     def __post_init__(self) -> None:
         """Refuse labels, verdicts and probabilities that mean nothing."""
-        if self.label not in (REAL, FAKE):
-            raise ValueError(f"answer {self.row_id}: label {self.label!r} is not real or fake")
+        if self.label not in (REAL, FAKE, ""):
+            raise ValueError(f"answer {self.row_id}: label {self.label!r} is not real, fake, empty")
         for name in ("verdict", "loose_verdict"):
             if getattr(self, name) not in (REAL, FAKE, None):
                 raise ValueError(
@@ -78,7 +79,12 @@ class Answer:
             )
 
 
-def summarise(answers: Sequence[Answer], bootstrap_samples: int, seed: int) -> Summary:
+def summarise(
+    answers: Sequence[Answer],
+    bootstrap_samples: int,
+    seed: int,
+    left_out: Mapping[str, int] | None = None,
+) -> Summary:
     """Return the numbers of every thinking mode that was asked for, with 95 % intervals.
 
     Intervals speak of videos, so that many clips of one do not pass for independent evidence. The
@@ -88,6 +94,7 @@ def summarise(answers: Sequence[Answer], bootstrap_samples: int, seed: int) -> S
         answers: at most one per clip and mode.
         bootstrap_samples: resamples for the interval of the calibration error.
         seed: of the resampling.
+        left_out: clips that could not be asked about, by what they lack.
 
     Raises:
         ValueError: there are no answers, or two about the same clip in the same mode.
@@ -104,12 +111,17 @@ def summarise(answers: Sequence[Answer], bootstrap_samples: int, seed: int) -> S
         for mode in ThinkingMode
         if any(a.mode is mode for a in answers)
     }
-    return Summary(modes=modes, bootstrap_samples=bootstrap_samples, seed=seed)
+    return Summary(
+        modes=modes,
+        bootstrap_samples=bootstrap_samples,
+        seed=seed,
+        left_out=dict(left_out or {}),
+    )
 
 
 SHARES = {
-    "accuracy": ("correct", "answers"),
-    "loose_accuracy": ("loosely_correct", "answers"),
+    "accuracy": ("correct", "labelled"),
+    "loose_accuracy": ("loosely_correct", "labelled"),
     "precision": ("true_positives", "called_fake"),
     "recall": ("true_positives", "fakes"),
     "real_accuracy": ("correct_reals", "reals"),
@@ -121,11 +133,12 @@ SHARES = {
 
 def _summarise_mode(answers: Sequence[Answer], samples: int, seed: int) -> ModeSummary:
     sums = _sums_by_video(answers)
-    made_by = sorted({a.generator for a in answers})
+    made_by = sorted({a.generator for a in answers if a.label})
     return ModeSummary(
         num_answers=len(answers),
         num_videos=len(sums["answers"]),
-        num_probabilities=sum(a.probability_fake is not None for a in answers),
+        num_unlabelled=sum(not a.label for a in answers),
+        num_probabilities=sum(a.probability_fake is not None for a in answers if a.label),
         generators={
             name: GeneratorAccuracy(
                 num_answers=sum(a.generator == name for a in answers),
@@ -215,13 +228,15 @@ def _sums_by_video(answers: Sequence[Answer]) -> dict[str, Floats]:
 
 def _columns(answers: Sequence[Answer]) -> dict[str, Floats]:
     """Return, per quantity, its value for each answer."""
+    labelled = np.array([bool(a.label) for a in answers])
     fake = np.array([a.label == FAKE for a in answers])
     correct = np.array([a.verdict == a.label for a in answers])
-    called_fake = np.array([a.verdict == FAKE for a in answers])
+    called_fake = labelled & np.array([a.verdict == FAKE for a in answers])
     columns = {
         "answers": np.ones(len(answers)),
+        "labelled": labelled,
         "fakes": fake,
-        "reals": ~fake,
+        "reals": labelled & ~fake,
         "correct": correct,
         "correct_reals": correct & ~fake,
         "true_positives": called_fake & fake,
@@ -232,7 +247,7 @@ def _columns(answers: Sequence[Answer]) -> dict[str, Floats]:
         "tokens": np.array([a.length_tokens for a in answers]),
         **_calibration_columns(answers, fake),
     }
-    for name in {a.generator for a in answers}:
+    for name in {a.generator for a in answers if a.label}:
         made_by = np.array([a.generator == name for a in answers])
         columns[f"made_by/{name}"] = made_by
         columns[f"correct_made_by/{name}"] = made_by & correct
@@ -240,7 +255,7 @@ def _columns(answers: Sequence[Answer]) -> dict[str, Floats]:
 
 
 def _calibration_columns(answers: Sequence[Answer], fake: NDArray[np.bool_]) -> dict[str, Floats]:
-    given = np.array([a.probability_fake is not None for a in answers])
+    given = np.array([a.probability_fake is not None and bool(a.label) for a in answers])
     probability = np.array([a.probability_fake or 0.0 for a in answers])
     surplus = np.where(given, probability - fake, 0.0)
     bins = np.minimum(probability * NUM_CALIBRATION_BINS, NUM_CALIBRATION_BINS - 1).astype(int)

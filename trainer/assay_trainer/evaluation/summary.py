@@ -5,6 +5,9 @@ from pydantic import Field, ValidationError
 from assay_api import Model, StoreError, ThinkingMode
 from assay_api.layout import accuracy_key
 
+NO_LABELS = "no clip has a label real or fake"
+"""Why there is no accuracy."""
+
 
 class Estimate(Model):
     """A number with its 95 % interval; None where it is undefined."""
@@ -38,9 +41,18 @@ class ModeSummary(Model):
 
     num_answers: int = Field(description="Answers, one per clip.")
     num_videos: int = Field(description="Source videos, between which the intervals look.")
-    num_probabilities: int = Field(description="Answers with a probability, for calibration.")
-    accuracy: Estimate = Field(description="Right answers, strictly parsed, of all.")
-    loose_accuracy: Estimate = Field(description="Right answers, forgivingly parsed, of all.")
+    num_unlabelled: int = Field(
+        default=0, description="Answers about clips whose label is not known, of the answers."
+    )
+    num_probabilities: int = Field(
+        description="Answers with a probability about clips with a label, for calibration."
+    )
+    accuracy: Estimate = Field(
+        description="Right answers, strictly parsed, of those about clips with a label."
+    )
+    loose_accuracy: Estimate = Field(
+        description="Right answers, forgivingly parsed, of those about clips with a label."
+    )
     precision: Estimate = Field(description="Fakes among those called fake.")
     recall: Estimate = Field(description="Fakes called fake, of all fakes: accuracy on fakes.")
     f1: Estimate = Field(description="2 TP / (2 TP + FP + FN); an unparsed fake is an FN.")
@@ -66,6 +78,9 @@ class Summary(Model):
     modes: dict[ThinkingMode, ModeSummary] = Field(description="Numbers per thinking mode.")
     bootstrap_samples: int = Field(description="Resamples behind that of the calibration error.")
     seed: int = Field(description="Seed of the resamples.")
+    left_out: dict[str, int] = Field(
+        default={}, description="Clips that could not be asked about, by what they lack."
+    )
 
 
 class Watched(Model):
@@ -144,6 +159,8 @@ def table(summary: Summary) -> str:
     rows = [["", *(str(mode) for mode in modes)]]
     rows.append(["clips", *(str(m.num_answers) for m in modes.values())])
     rows.append(["videos", *(str(m.num_videos) for m in modes.values())])
+    if any(m.num_unlabelled for m in modes.values()):
+        rows.append(["clips without label", *(str(m.num_unlabelled) for m in modes.values())])
     rows += [[name, *(str(getattr(m, field)) for m in modes.values())] for field, name in ROWS]
     for generator in sorted({name for m in modes.values() for name in m.generators}):
         found = [m.generators.get(generator) for m in modes.values()]
@@ -158,4 +175,7 @@ def table(summary: Summary) -> str:
         "Brackets: 95 % intervals, in which clips of one video are not independent. "
         "Positive is fake. -: undefined."
     )
-    return "\n".join([*lines, "", note])
+    notes = [note, *(f"Left out: {lack}: {count}." for lack, count in summary.left_out.items())]
+    if all(m.num_unlabelled == m.num_answers for m in modes.values()):
+        notes.append(f"No accuracy: {NO_LABELS}.")
+    return "\n".join([*lines, "", *notes])

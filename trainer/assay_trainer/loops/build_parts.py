@@ -16,13 +16,14 @@ from assay_trainer.loops.parts import StageParts
 from assay_trainer.models.inputs import PromptEncoder, visual_token_ids
 from assay_trainer.models.policy import load_policy
 from assay_trainer.models.start import start_folder
+from assay_trainer.required_rows import check_rows
 
 
 def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
     """Open the dataset, load or make the model, and hand it to the learner.
 
     Raises:
-        InvalidInput: the model's folder holds no model.
+        InvalidInput: the dataset has no row for the stage, or the model's folder holds no model.
         StoreError: dataset or model are not where the job says.
     """
     spec = job.stage.spec
@@ -30,6 +31,7 @@ def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
     _single_process_defaults()
     store = open_store(job.output)
     dataset = ClipDataset.open(open_store(job.dataset))
+    check_rows(dataset, spec)
     with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
         folder = start_folder(
             job.model, spec.model.scratch, spec.prompt.question, dataset, Path(scratch)

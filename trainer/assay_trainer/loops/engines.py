@@ -7,6 +7,7 @@ import ray
 from assay_api import ResolvedStageJob
 from assay_api.stage import Lora
 from assay_data.dataset import clip_shapes
+from assay_data.dataset.usable import makes_tokens
 from assay_data.store import open_store
 from assay_trainer.loops.ray_cluster import group_resource
 from assay_trainer.models.published import model_description
@@ -47,9 +48,8 @@ def pool_config(
     batch_invariant = spec.rl is not None and spec.rl.batch_invariant
     if batch_invariant:
         check_gpus_for_batch_invariance(num_gpus)
-    prompt_tokens = longest_prompt_tokens(
-        folder / "tokenizer.json", spec.prompt, clip_shapes(open_store(job.dataset))
-    )
+    shapes = [shape for shape in clip_shapes(open_store(job.dataset)) if makes_tokens(*shape)]
+    prompt_tokens = longest_prompt_tokens(folder / "tokenizer.json", spec.prompt, shapes)
     engine = EngineConfig(
         precision=spec.placement.precision,
         max_model_length_tokens=prompt_tokens + max_completion_tokens,

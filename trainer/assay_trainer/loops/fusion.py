@@ -17,7 +17,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from assay_api import EngineError, ResolvedStageJob, Split, ThinkingMode
+from assay_api import EngineError, InvalidInput, ResolvedStageJob, Split, ThinkingMode
 from assay_api.digest import stage_job_digest
 from assay_api.stage import Fusion
 from assay_data.dataset import ClipDataset, ClipRow
@@ -39,6 +39,7 @@ from assay_trainer.loops.samples import (
 from assay_trainer.loops.sft import SftExample
 from assay_trainer.loops.stopping import is_requested
 from assay_trainer.metrics_log import write_progress
+from assay_trainer.required_rows import require_rows
 from assay_trainer.rollout.pool import CLIPS_PER_ENGINE
 from assay_trainer.rollout.sampler import ClipRequest, SamplerPool, SamplingPlan
 
@@ -74,6 +75,7 @@ def collect(job: ResolvedStageJob) -> bool:
         Whether the samples are there; if not, it was asked to stop, and has kept its chunks.
 
     Raises:
+        InvalidInput: the dataset has no clip of a class.
         EngineError: the model answered nothing right in one of the classes.
     """
     store, spec = open_store(job.output), job.stage.spec
@@ -116,8 +118,17 @@ def _sample_all(
 
 
 def _order(dataset: ClipDataset, seed: int) -> list[ClipRow]:
-    """Return the Train clips whose class is known, shuffled: whoever stops early is not biased."""
-    rows = [row for row in dataset.rows(Split.TRAIN) if row.label in LABELS]
+    """Return the Train clips whose class is known, shuffled: whoever stops early is not biased.
+
+    Raises:
+        InvalidInput: there are none of a class.
+    """
+    rows = require_rows(dataset.rows(Split.TRAIN), "Train", needs_label=True)
+    if missing := [label for label in LABELS if label not in {row.label for row in rows}]:
+        raise InvalidInput(
+            f"spec.dataset: fusion learns from both classes, and Train has no {missing[0]} clip "
+            "that can be used"
+        )
     return [rows[place] for place in shuffled_order(len(rows), derived_seed(seed, "fusion"), 0)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from assay_api import Split
 from assay_data.dataset.order import derived_seed
+from assay_data.dataset.usable import usable_rows
 from assay_trainer.loops.judge_probe import NUM_ROWS, JudgeProbe, known_reasoning
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.prompts import PromptStream, prompt_item
@@ -30,9 +31,8 @@ def rl_loop(parts: StageParts, pool: SamplerPool | None, judges: Mapping[str, Ju
     """
     spec = parts.stage.spec
     assert spec.rl is not None
-    prompts = PromptStream(
-        parts.dataset.rows(Split.TRAIN), spec.prompt, derived_seed(spec.seed, "rl")
-    )
+    rows = usable_rows(parts.dataset.rows(Split.TRAIN), needs_label=True)
+    prompts = PromptStream(rows, spec.prompt, derived_seed(spec.seed, "rl"))
     return RlLoop(parts, prompts, None if pool is None else _leader(parts, pool, judges))
 
 
@@ -43,6 +43,7 @@ def _leader(parts: StageParts, pool: SamplerPool, judges: Mapping[str, Judging])
     for judge in judges.values():
         judge.check()
     held_out = parts.dataset.rows(Split.TEST)
+    held_out = usable_rows(held_out, needs_label=True)
     asked = [
         prompt_item(row, spec.prompt, mode)
         for mode in dict.fromkeys(rl.modes)

@@ -11,6 +11,7 @@ from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.prompt import Prompt
 from assay_api.stage import Sft
 from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.dataset.usable import usable_rows
 from assay_data.lessons import Example
 from assay_trainer.chat import END, detection_prompt, judge_prompt
 from assay_trainer.loops.build_parts import build_parts
@@ -65,6 +66,7 @@ def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExa
             tokens of control.
     """
     rows = dataset.rows(Split.TRAIN)
+    rows = usable_rows(rows, needs_label=False)
     found = [(row, one) for row in rows for one in row.examples if one.task == sft.task]
     if not found:
         tasks = sorted({example.task for row in rows for example in row.examples})

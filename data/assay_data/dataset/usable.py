@@ -1,0 +1,51 @@
+"""Which rows training and evaluation can use, by what is known of them without their frames."""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+from assay_data.dataset.rows import ClipRow
+from assay_data.video.frames import visual_tokens
+
+LABELS = ("real", "fake")
+
+
+class Lack(StrEnum):
+    """What a row lacks, for people."""
+
+    FRAMES = "no frames (text, or ingested without --media)"
+    EVEN_FRAMES = "frames that make no tokens (an odd number, such as one picture)"
+    LABEL = "no label real or fake"
+
+
+def lack_of(row: ClipRow, *, needs_label: bool) -> Lack | None:
+    """Return what a row lacks to be asked about; None: nothing.
+
+    Args:
+        row: the row.
+        needs_label: whether the answer is compared with the truth.
+    """
+    if not row.timestamps_seconds:
+        return Lack.FRAMES
+    if not makes_tokens(len(row.timestamps_seconds), row.width, row.height):
+        return Lack.EVEN_FRAMES
+    return Lack.LABEL if needs_label and row.label not in LABELS else None
+
+
+def makes_tokens(num_frames: int, width: int, height: int) -> bool:
+    """Tell whether a model takes frames of this number and size, as they are."""
+    try:
+        return visual_tokens(num_frames, width, height) > 0
+    except ValueError:
+        return False
+
+
+def usable_rows(rows: Iterable[ClipRow], *, needs_label: bool) -> tuple[ClipRow, ...]:
+    """Return the rows that lack nothing, in order."""
+    return tuple(row for row in rows if lack_of(row, needs_label=needs_label) is None)
+
+
+def count_lacks(rows: Iterable[ClipRow], *, needs_label: bool) -> dict[str, int]:
+    """Return how many rows lack what, the most frequent first."""
+    lacks = (lack_of(row, needs_label=needs_label) for row in rows)
+    return dict(Counter(lack.value for lack in lacks if lack is not None).most_common())

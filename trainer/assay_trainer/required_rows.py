@@ -1,0 +1,56 @@
+"""The rows that a stage or an evaluation can use, told before any engine starts."""
+
+import logging
+from collections.abc import Sequence
+
+from assay_api import InvalidInput, Split
+from assay_api.stage import TrainingStageSpec
+from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.dataset.usable import count_lacks, lack_of, usable_rows
+
+_LOG = logging.getLogger(__name__)
+
+
+def check_rows(dataset: ClipDataset, spec: TrainingStageSpec) -> None:
+    """Say which rows a stage leaves out.
+
+    Raises:
+        InvalidInput: it can use none.
+    """
+    train = dataset.rows(Split.TRAIN)
+    if spec.rl is not None:
+        require_rows(train, "Train", needs_label=True)
+        require_rows(dataset.rows(Split.TEST), "Test", needs_label=True)
+    elif spec.sft is not None:
+        require_rows([row for row in train if row.examples], "Train", needs_label=False)
+
+
+def require_rows(rows: Sequence[ClipRow], part: str, *, needs_label: bool) -> tuple[ClipRow, ...]:
+    """Return the rows that can be used; warn of the others, by what they lack.
+
+    Args:
+        rows: of one part of a dataset.
+        part: its name.
+        needs_label: whether answers are compared with the truth.
+
+    Raises:
+        InvalidInput: none can be used.
+    """
+    usable = usable_rows(rows, needs_label=needs_label)
+    if len(usable) == len(rows) > 0:
+        return usable
+    lacks = count_lacks(rows, needs_label=needs_label)
+    told = ", ".join(f"{lack}: {count}" for lack, count in lacks.items())
+    first = next((row for row in rows if lack_of(row, needs_label=needs_label)), None)
+    named = f"; the first is {first.row_id} ({first.source})" if first else ""
+    if not usable:
+        raise InvalidInput(
+            f"spec.dataset: no row of {part} can be used, of {len(rows)} ({told or 'no rows'}"
+            f"{named}): `assay data show` tells what is in the dataset; mend its source, and "
+            "make it anew"
+        )
+    _LOG.warning(
+        "%d of %d rows of %s are left out (%s%s)",
+        *(len(rows) - len(usable), len(rows), part, told, named),
+    )
+    return usable
