@@ -1,20 +1,27 @@
 """A dataset of clips, and a detector that is played."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
+from made_clips import numbered_frames, publish_rows
+from played_detector import PROCESSOR, write_played_model
+from played_evaluation import ROWS, Evaluate, PlayedEngine
 
-from assay_api import Dataset, ThinkingMode
+from assay_api import Dataset, Evaluation, ResolvedEvaluationJob, ResolvedModel, ThinkingMode
 from assay_api.dataset import SyntheticSource
-from assay_data.dataset import ClipDataset
+from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_data.synthetic import write_synthetic
 from assay_trainer.answers import parse_answer
-from assay_trainer.evaluation import answering
+from assay_trainer.evaluation import answering, detector
 from assay_trainer.evaluation.detector import Detection
+from assay_trainer.evaluation.evaluation_job import run_evaluation_job
+from assay_trainer.evaluation.summary import Summary
 from assay_trainer.records import Clip
 from assay_trainer.rollout.prompt_length import ClipSize
 
@@ -74,3 +81,41 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ThinkingMode, list[Clip
     monkeypatch.setattr(answering, "Detector", Detector)
     monkeypatch.setattr(answering, "_CLIPS_AT_A_TIME", 5)
     return calls
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> PlayedEngine:
+    played = PlayedEngine()
+    module = SimpleNamespace(VllmSampler=played.open)
+    monkeypatch.setitem(sys.modules, "assay_trainer.rollout.vllm_engine", module)
+    loader = SimpleNamespace(from_pretrained=lambda folder: PROCESSOR)
+    monkeypatch.setattr(detector, "AutoProcessor", loader)
+    return played
+
+
+@pytest.fixture
+def evaluate(engine: PlayedEngine, tmp_path: Path) -> Evaluate:
+    """Evaluate a model on these rows, by a spec with changes."""
+    model = write_played_model(tmp_path / "model")
+
+    def run(rows: tuple[ClipRow, ...] = ROWS, **changes: Any) -> Summary:
+        spec = {
+            "model": {"fromStage": "s"},
+            "dataset": "clips",
+            "maxCompletionTokens": 40,
+            "bootstrapSamples": 500,
+        }
+        summary = run_evaluation_job(
+            ResolvedEvaluationJob(
+                evaluation=Evaluation.model_validate(
+                    {"metadata": {"name": "e"}, "spec": spec | changes}
+                ),
+                model=ResolvedModel(uri=str(model), digest="m"),
+                dataset=publish_rows(tmp_path, rows, frames=numbered_frames).url,
+                output=str(tmp_path / "out"),
+            )
+        )
+        assert summary is not None and engine.is_closed
+        return summary
+
+    return run

@@ -1,152 +1,17 @@
 """A whole evaluation whose engine is played: every number is checked against what was said."""
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from made_clips import clip_row, numbered_frames, place_of, publish_rows
-from played_detector import PROCESSOR, answer, mode_of, write_played_model
-from played_engines import PlayedSampler
+from played_evaluation import NO_THINK, ROWS, SAID, THINK, Evaluate, PlayedEngine, held_out, values
 from prometheus_client import REGISTRY
 
-from assay_api import Evaluation, InvalidInput, ResolvedEvaluationJob, ResolvedModel, ThinkingMode
-from assay_data.dataset import ClipRow
-from assay_data.dataset.usable import Lack
-from assay_trainer.evaluation import answering, detector
-from assay_trainer.evaluation.evaluation_job import run_evaluation_job
+from assay_api import InvalidInput, ThinkingMode
+from assay_trainer.evaluation import answering
 from assay_trainer.evaluation.metrics import Answer, summarise
-from assay_trainer.evaluation.summary import Estimate, ModeSummary, Summary, table
-from assay_trainer.rollout.engine_config import EngineConfig
-from assay_trainer.rollout.sampler import Sample, SampleRequest, SamplingPlan
-
-THINK, NO_THINK = ThinkingMode.THINK, ThinkingMode.NO_THINK
-REASONED = ("<think>", "so", "</think>", "<answer>")
-EMPTY = ("<think>", "</think>", "<answer>")
-CLOSE = ("</answer>", "<|im_end|>")
-
-
-def held_out(name: str, clip: int, label: str, generator: str, **changes: object) -> ClipRow:
-    return clip_row(
-        name,
-        row_id=f"{name}-{clip}",
-        label=label,
-        generator=generator,
-        split="Test",
-        **changes,
-    )
-
-
-ROWS = (
-    held_out("r1", 0, "real", "camera"),
-    held_out("r1", 1, "real", "camera", sampled_fps=2.0),
-    held_out("f1", 0, "fake", "sora"),
-    held_out("f2", 0, "fake", "pika", width=112, height=56),
-    held_out("f2", 1, "fake", "pika"),
-    clip_row("learned", label="fake", generator="sora"),
-)
-"""Five clips of three videos, and one that is for training."""
-SAID = {
-    THINK: (
-        answer((*REASONED, "A", *CLOSE), {"A": 0.9, "B": 0.1}),
-        # No think block: the strict parser has no verdict, the loose one a wrong one.
-        answer(("<answer>", "B", *CLOSE), {"A": 0.2, "B": 0.6, "real": 0.2}),
-        answer((*REASONED, "B", *CLOSE), {"A": 0.25, "B": 0.75}),
-        # No letter of the options: loosely it is right.
-        answer((*REASONED, "fake", *CLOSE)),
-        answer((*EMPTY, "B", *CLOSE), {"B": 0.8, "real": 0.2}),
-    ),
-    NO_THINK: (
-        answer((*EMPTY, "B", *CLOSE), {"A": 0.3, "B": 0.7}),
-        answer((*EMPTY, "A", *CLOSE), {"A": 0.6, "B": 0.4}),
-        answer(("<answer>", "A", *CLOSE), {"A": 0.55, "B": 0.45}),
-        answer((*REASONED, "A", *CLOSE), {"A": 1.0}),
-        answer((*EMPTY, "B", *CLOSE), {"A": 0.05, "B": 0.95}),
-    ),
-}
-
-
-Said = Callable[[ThinkingMode, int], Sample]
-
-
-class PlayedEngine(PlayedSampler):
-    """The engine of every detector; a rule gives its answer in a mode about the clip at a place."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda request, plan: (self.says(*asked_for(request)),))
-        self.says: Said = lambda mode, place: SAID[mode][place]
-        self.opened: list[tuple[Path, EngineConfig]] = []
-
-    def open(self, folder: Path, config: EngineConfig) -> "PlayedEngine":
-        self.opened.append((folder, config))
-        return self
-
-    @property
-    def questions(self) -> list[tuple[ThinkingMode, int]]:
-        """Mode and place of all that it was asked."""
-        return [asked_for(request) for requests, _ in self.asked for request in requests]
-
-
-def asked_for(request: SampleRequest) -> tuple[ThinkingMode, int]:
-    return mode_of(request.text), place_of(request.clip.frames)
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> PlayedEngine:
-    played = PlayedEngine()
-    module = SimpleNamespace(VllmSampler=played.open)
-    monkeypatch.setitem(sys.modules, "assay_trainer.rollout.vllm_engine", module)
-    loader = SimpleNamespace(from_pretrained=lambda folder: PROCESSOR)
-    monkeypatch.setattr(detector, "AutoProcessor", loader)
-    return played
-
-
-Evaluate = Callable[..., Summary]
-
-
-@pytest.fixture
-def evaluate(engine: PlayedEngine, tmp_path: Path) -> Evaluate:
-    """Evaluate a model on these rows, by a spec with changes."""
-    model = write_played_model(tmp_path / "model")
-
-    def run(rows: tuple[ClipRow, ...] = ROWS, **changes: Any) -> Summary:
-        spec = {
-            "model": {"fromStage": "s"},
-            "dataset": "clips",
-            "maxCompletionTokens": 40,
-            "bootstrapSamples": 500,
-        }
-        summary = run_evaluation_job(
-            ResolvedEvaluationJob(
-                evaluation=Evaluation.model_validate(
-                    {"metadata": {"name": "e"}, "spec": spec | changes}
-                ),
-                model=ResolvedModel(uri=str(model), digest="m"),
-                dataset=publish_rows(tmp_path, rows, frames=numbered_frames).url,
-                output=str(tmp_path / "out"),
-            )
-        )
-        assert summary is not None and engine.is_closed
-        return summary
-
-    return run
-
-
-def values(found: ModeSummary) -> dict[str, float | None]:
-    """Return all numbers of a mode, rounded."""
-    estimates = {
-        name: value
-        for name, value in {**dict(found), **found.generators}.items()
-        if not isinstance(value, (int, dict))
-    }
-    estimates = {name: getattr(value, "accuracy", value) for name, value in estimates.items()}
-    return {
-        name: None if one.value is None else round(one.value, 9) for name, one in estimates.items()
-    }
+from assay_trainer.evaluation.summary import Estimate, Summary
+from assay_trainer.rollout.sampler import SamplingPlan
 
 
 def test_every_number_is_that_of_what_was_said(evaluate: Evaluate) -> None:
@@ -246,71 +111,6 @@ def test_the_training_part_is_evaluated_only_if_it_is_asked_for(
 def test_a_part_without_clips_is_refused(evaluate: Evaluate) -> None:
     with pytest.raises(InvalidInput, match=r"spec\.split: the dataset has no clips in Train"):
         evaluate(ROWS[:5], split="Train")
-
-
-def test_clips_without_a_label_have_answers_and_no_accuracy(
-    evaluate: Evaluate, engine: PlayedEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", logger="assay_trainer")
-    rows = tuple(replace(row, label="", generator="") for row in ROWS[:5])
-
-    summary = evaluate(rows)
-
-    think = summary.modes[THINK]
-    assert (think.num_answers, think.num_unlabelled, think.num_probabilities) == (5, 5, 0)
-    assert {name for name, value in values(think).items() if value is not None} == {
-        "unparsed_rate",
-        "mode_followed_rate",
-        "mean_length_tokens",
-    }
-    assert think.unparsed_rate.value == 2 / 5 and think.generators == {}
-    completion = json.loads((tmp_path / "out/completion.json").read_text())
-    assert completion["summary"] == {}
-    assert "complete: no accuracy: no clip has a label real or fake" in caplog.text
-    assert table(summary).endswith("No accuracy: no clip has a label real or fake.")
-    lines = [line.split() for line in table(summary).splitlines()]
-    assert ["clips", "without", "label", "5", "5"] in lines and ["accuracy", "-", "-"] in lines
-
-
-def test_a_clip_without_a_label_changes_no_number_of_the_others(
-    evaluate: Evaluate, engine: PlayedEngine
-) -> None:
-    labelled = evaluate().modes[THINK]
-    # The last one is asked about last; it is said to be a fake, surely.
-    said_last = SAID[THINK][4]
-    engine.says = lambda mode, place: said_last if place == 5 else SAID[mode][place]
-
-    with_one = evaluate((*ROWS[:5], held_out("u", 0, "", ""))).modes[THINK]
-
-    changed = {"num_answers", "num_videos", "num_unlabelled"}
-    changed |= {"unparsed_rate", "mode_followed_rate", "mean_length_tokens"}
-    assert with_one.model_dump(exclude=changed) == labelled.model_dump(exclude=changed)
-    assert (with_one.num_answers, with_one.num_unlabelled) == (6, 1)
-    assert with_one.unparsed_rate.value == 2 / 6
-
-
-def test_clips_that_the_model_does_not_take_are_left_out_and_counted(
-    evaluate: Evaluate, engine: PlayedEngine, caplog: pytest.LogCaptureFixture
-) -> None:
-    single = held_out("one", 0, "fake", "sora", timestamps_seconds=(0.0,))
-    text = held_out("text", 0, "", "", timestamps_seconds=())
-
-    summary = evaluate((*ROWS[:5], single, text))
-
-    assert [place for _, place in engine.questions] == [0, 1, 2, 3, 4] * 2
-    assert summary.left_out == {Lack.EVEN_FRAMES: 1, Lack.FRAMES: 1}
-    assert "2 of 7 rows of Test are left out" in caplog.text and "one-0" in caplog.text
-    assert f"Left out: {Lack.EVEN_FRAMES}: 1." in table(summary)
-
-
-def test_a_dataset_without_clips_that_the_model_takes_starts_no_engine(
-    evaluate: Evaluate, engine: PlayedEngine
-) -> None:
-    single = held_out("one", 0, "fake", "sora", timestamps_seconds=(0.0,))
-
-    with pytest.raises(InvalidInput, match=r"no row of Test can be used, of 1 .*odd number"):
-        evaluate((single,))
-    assert engine.opened == []
 
 
 def test_the_engine_has_room_for_the_longest_prompt_and_answer(
