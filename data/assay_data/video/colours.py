@@ -11,6 +11,8 @@ import av
 _UNKNOWN = frozenset({0, 2, 3})
 """Not said: `unspecified`, or a number that is reserved."""
 _BT709, _BT2020 = 1, 9
+_SCALED = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 9})
+"""Matrices that the filter `scale` takes; it refuses others, which `zscale` converts after it."""
 _HDR_TRANSFERS = frozenset({16, 18})
 """PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)."""
 WHITE_NITS, PEAK_NITS = 203, 1000
@@ -64,14 +66,18 @@ class Colours:
         Transparent becomes black.
         """
         black = ("format=gbrap12le", "premultiply=inplace=1") if self.has_alpha else ()
+        untold = () if self.matrix in _SCALED else ("setparams=colorspace=bt709",)
         scaled = f"scale={width}:{height}:flags=bicubic:out_range=tv:out_chroma_loc=left"
         if self.is_hdr:
-            return (*black, *self._tone_mapped(scaled), "format=yuv420p10le")
+            return (*untold, *black, *self._tone_mapped(scaled), "format=yuv420p10le")
         converted: tuple[str, ...] = ()
-        if self.primaries not in _UNKNOWN | {_BT709}:
-            same = "rin=tv:r=tv:min=bt709:m=bt709:tin=bt709:t=bt709"
-            converted = ("format=yuv444p12le", f"zscale={same}:pin={self.primaries}:p=bt709")
-        return (*black, f"{scaled}:out_color_matrix=bt709", *converted, "format=yuv420p10le")
+        if untold or self.primaries not in _UNKNOWN | {_BT709}:
+            same = "rin=tv:r=tv:tin=bt709:t=bt709:m=bt709:p=bt709"
+            matrix = self.matrix if untold and not black else _BT709
+            primaries = _BT709 if self.primaries in _UNKNOWN else self.primaries
+            converted = ("format=yuv444p12le", f"zscale={same}:min={matrix}:pin={primaries}")
+        scaled += ":out_color_matrix=bt709"
+        return (*untold, *black, scaled, *converted, "format=yuv420p10le")
 
     def _tone_mapped(self, scaled: str) -> tuple[str, ...]:
         """Return the filters from PQ or HLG to BT.709, by linear light.

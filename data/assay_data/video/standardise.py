@@ -7,6 +7,8 @@ video that is there and whole is not made again: a run that was killed goes on w
 
 import ctypes
 import json
+import os
+import re
 import signal
 import subprocess
 from collections import deque
@@ -31,6 +33,8 @@ STANDARD = ".standard.json"
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's prctl."""
 _LIBC = ctypes.CDLL(None)
+_ADDRESS = re.compile(" @ 0x[0-9a-f]+")
+"""In ffmpeg's messages."""
 
 
 def standardise_folder(
@@ -102,12 +106,16 @@ def _places(source: Path, target: Path) -> tuple[dict[str, Path], tuple[Drop, ..
 def _refused(source: Path, name: str) -> Drop | None:
     """Return the drop of a file that is not worth a look."""
     path = source / name
+    if (printable := name.encode(errors="backslashreplace").decode()) != name:
+        return Drop(printable, DropReason.UNREADABLE, "its name is not valid UTF-8")
     if PurePosixPath(name).suffix.casefold() not in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS:
-        return Drop(ascii(name)[1:-1], DropReason.NOT_A_VIDEO, "its extension is no video's")
+        return Drop(name, DropReason.NOT_A_VIDEO, "its extension is no video's")
     if not path.is_file():
         return Drop(name, DropReason.UNREADABLE, "it is not a regular file")
     if path.stat().st_size == 0:
         return Drop(name, DropReason.EMPTY, "it has 0 bytes")
+    if not os.access(path, os.R_OK):
+        return Drop(name, DropReason.UNREADABLE, "permission denied")
     return None
 
 
@@ -195,7 +203,9 @@ def _failed(video: str, place: Path, error: subprocess.CalledProcessError) -> Dr
     if any("matches no streams" in line for line in lines):
         return Drop(video, DropReason.NO_VIDEO_STREAM, "it has no stream of moving pictures")
     crashed = error.returncode < 0
-    return Drop(video, DropReason.DECODER_CRASHED if crashed else DropReason.CORRUPT, lines[-1])
+    reason = DropReason.DECODER_CRASHED if crashed else DropReason.CORRUPT
+    # The first line is the cause; what follows says how ffmpeg ends.
+    return Drop(video, reason, _ADDRESS.sub("", lines[0]))
 
 
 def _in_order(

@@ -1,5 +1,6 @@
 """What standardising makes of videos that differ in everything but what they show."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -181,6 +182,24 @@ def test_all_videos_look_alike_afterwards(
         assert greys_of(path) == pytest.approx(GREYS, abs=12), path.name
 
 
+@pytest.mark.parametrize(
+    "matrix, transfer",
+    [("ycgco", "bt709"), ("bt2020c", "bt709"), ("ycgco", "smpte2084"), ("ictcp", "smpte2084")],
+)
+def test_rare_matrices_are_converted(
+    matrix: str, transfer: str, bars: Path, ffmpeg: Callable[..., None], tmp_path: Path
+) -> None:
+    hdr_or_not = hdr("smpte2084") if transfer == "smpte2084" else f"{TO_709},zscale=p=bt2020"
+    filters = hdr_or_not.replace("m=bt2020nc:", "").removesuffix(",format=yuv420p10le")
+    filters += f":m={matrix},format=yuv444p10le"
+    coded(ffmpeg, bars, tmp_path / "in/a.mkv", filters, "-c:v", "ffv1")
+
+    target, drops = standardised(tmp_path / "in")
+
+    assert drops == []
+    assert greys_of(target / "a.mkv.mp4") == pytest.approx(GREYS, abs=12)
+
+
 def test_the_greys_are_what_ingest_sees_in_the_source(many_looks: Path) -> None:
     target, _ = standardised(many_looks)
 
@@ -304,13 +323,14 @@ def test_every_file_that_is_no_video_is_told(
     source = tmp_path / "in"
     clip(source / "a.mp4")
     clip(source / "blink.mp4", seconds=1 / 60, fps=60)
-    for name in ("still.jpg", "still.mp4", "notes.txt"):
+    for name in ("still.jpg", "still.mp4", "notes.txt", os.fsdecode(b"caf\xe9.mp4")):
         (source / name).write_bytes(bars.read_bytes())
 
     target, drops = standardised(source)
 
     assert drops == [
         ("blink.mp4", DropReason.TOO_SHORT),
+        ("caf\\udce9.mp4", DropReason.UNREADABLE),
         ("notes.txt", DropReason.NOT_A_VIDEO),
         ("still.jpg", DropReason.NOT_A_VIDEO),
         ("still.mp4", DropReason.NOT_A_VIDEO),
