@@ -19,7 +19,7 @@ from assay_data.video.isolation import Failure, IsolatedPool
 from assay_data.video.prepare import PreparedVideo, Unusable
 from assay_data.video.row_media import prepare_media
 
-_FORMAT = 3
+_FORMAT = 4
 """Counts changes of what a chunk contains; part of its digest."""
 
 _Outcome = PreparedVideo | Unusable | Failure | None

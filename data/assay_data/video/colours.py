@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 _UNKNOWN = frozenset({0, 2, 3})
 """Not said: `unspecified`, or a number that is reserved."""
@@ -42,13 +44,12 @@ class Colours:
     @classmethod
     def of_frame(cls, frame: "av.VideoFrame") -> Self:
         """Read them."""
-        parts = frame.format.components
         return cls(
             matrix=int(frame.colorspace),
             transfer=int(frame.color_trc),
             primaries=int(frame.color_primaries),
             is_rgb=frame.format.is_rgb,
-            has_alpha=any(part.is_alpha for part in parts),
+            has_alpha=has_alpha(frame.format),
         )
 
     @property
@@ -99,3 +100,21 @@ class Colours:
             f"tonemap=mobius:desat=0:peak={PEAK_NITS / WHITE_NITS:.4f}",
             "zscale=t=bt709:m=bt709:r=tv",
         )
+
+
+def has_alpha(pixels: "av.VideoFormat") -> bool:
+    """Tell whether pixels of this format may be transparent."""
+    return any(component.is_alpha for component in pixels.components)
+
+
+def rgb_of(frame: "av.VideoFrame") -> NDArray[np.uint8]:
+    """Return the stored picture, [height, width, 3]; what is transparent is black."""
+    # Colours of more than 8 bits are spread over pixels without smoothing, nearest to decord.
+    if not has_alpha(frame.format):
+        opaque: NDArray[np.uint8] = frame.to_ndarray(format="rgb24", interpolation="POINT")
+        return opaque
+    pixels = frame.to_ndarray(format="rgba", interpolation="POINT").astype(np.uint16)
+    on_black: NDArray[np.uint8] = ((pixels[..., :3] * pixels[..., 3:] + 127) // 255).astype(
+        np.uint8
+    )
+    return on_black

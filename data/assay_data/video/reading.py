@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from assay_data.drops import DropReason, UnusableVideo
-from assay_data.video.colours import Colours
+from assay_data.video.colours import Colours, has_alpha, rgb_of
 from assay_data.video.declared import declared_seconds
 from assay_data.video.marks import Mark
 from assay_data.video.orientation import Orientation
@@ -159,6 +159,7 @@ def examine(path: Path) -> Video:
             timeline.seeks_exactly
             and is_decords_track(container, stream)
             and _is_upright_by_decord(container.format.name, stream, keys[track.index])
+            and not _may_be_transparent(stream)
         )
         return Video(
             path=path,
@@ -267,7 +268,7 @@ class AvReader:
                 position, frame, orientation = decoded
                 self._last_index = max(self._last_index, position)
                 if position in wanted and not frame.is_corrupt:
-                    found[position] = orientation.upright(_pixels(frame))
+                    found[position] = orientation.upright(rgb_of(frame))
             yield found[index]
             found = {i: later for i, later in found.items() if i >= index}
 
@@ -285,13 +286,6 @@ class AvReader:
                     # What leads a part cannot be decoded; shifted, it may fall into the one before.
                     if index >= part.first_frame:
                         yield index, frame, orientation
-
-
-def _pixels(frame: "av.VideoFrame") -> Frame:
-    """Return the pixels of a frame as they are stored."""
-    # Colours of more than 8 bits are spread over pixels without smoothing, nearest to decord.
-    pixels: Frame = frame.to_ndarray(format="rgb24", interpolation="POINT")
-    return pixels
 
 
 @contextmanager
@@ -327,6 +321,12 @@ def _decoded(
             orientation = Orientation.of_frame(frame) or orientation
             yield part, position, frame, orientation
         stream.codec_context.flush_buffers()  # The end of a part is not the end of the stream.
+
+
+def _may_be_transparent(stream: VideoStream) -> bool:
+    """Tell whether pictures have transparent parts, of which decord shows the hidden colours."""
+    pixels = stream.codec_context.format
+    return pixels is not None and has_alpha(pixels)
 
 
 def _is_upright_by_decord(container: str, stream: VideoStream, key: "av.Packet") -> bool:

@@ -308,13 +308,21 @@ def comb(frames: list[NDArray[np.uint8]]) -> float:
 
 
 def test_what_is_transparent_becomes_black(ffmpeg: Callable[..., None], tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    clear = "color=white@0.0:s=64x64:r=25:d=1,format=argb"
-    ffmpeg("-f", "lavfi", "-i", clear, "-c:v", "qtrle", tmp_path / "in/a.mov")
+    source = tmp_path / "in"
+    source.mkdir()
+    clear = ("-f", "lavfi", "-i", "color=white@0.0:s=64x64:r=25:d=1,format=argb")
+    ffmpeg(*clear, "-c:v", "qtrle", source / "a.mov")
+    ffmpeg(*clear, "-c:v", "prores_ks", "-pix_fmt", "yuva444p10le", source / "b.mov")
+    ffmpeg(*clear, "-c:v", "ffv1", "-pix_fmt", "bgra", source / "c.mkv")
+    palette = "split[a][b];[a]palettegen[p];[b][p]paletteuse"
+    ffmpeg(*clear, "-vf", palette, "-c:v", "gif", source / "d.gif")
 
-    target, _ = standardised(tmp_path / "in")
+    target, drops = standardised(source)
 
-    assert decode_frames(target / "a.mov.mp4", [0.5]).max() < 8
+    assert drops == []
+    for path in source.iterdir():
+        assert decode_frames(path, [0.0]).max() < 8, path.name
+        assert decode_frames(target / f"{path.name}.mp4", [0.0]).max() < 8, path.name
 
 
 def test_every_file_that_is_no_video_is_told(
