@@ -313,6 +313,7 @@ def _decoded(
     Its orientation follows.
     """
     packets = (packet for packet in container.demux(stream) if packet.size)
+    depth = stream.codec_context.reorder_depth
     for part in parts:
         orientation = Orientation()
         own = islice(packets, part.num_undecodable, part.num_packets)
@@ -320,7 +321,10 @@ def _decoded(
         for position, frame in enumerate(frames):
             orientation = Orientation.of_frame(frame) or orientation
             yield part, position, frame, orientation
-        stream.codec_context.flush_buffers()  # The end of a part is not the end of the stream.
+        # The end of a part is not the end of the stream. FFmpeg forgets here how far frames are
+        # out of order.
+        stream.codec_context.flush_buffers()
+        stream.codec_context.reorder_depth = depth
 
 
 def _may_be_transparent(stream: VideoStream) -> bool:

@@ -61,7 +61,8 @@ class Timeline:
         shown = joined.shown
         if not shown:
             raise UnusableVideo(DropReason.CORRUPT, "it has no frame from which to start decoding")
-        starts, ticks = _clock(shown, seconds_per_tick, counts=container.name == "avi")
+        counts, delay = container.name == "avi", stream.codec_context.reorder_depth
+        starts, ticks = _clock(shown, seconds_per_tick, counts, delay)
         times, duration, begin = _from_zero(starts, 1 / fps)
         return cls(
             starts_seconds=times,
@@ -74,6 +75,7 @@ class Timeline:
                 and len(shown) == len(marks)
                 and ticks is not None
                 and _groups_are_closed(shown)
+                and (not container.name.startswith("mov") or _keys_are_found(shown))
                 and not any(mark.is_refresh for mark in shown)
                 and (stream.codec_context.has_b_frames or _are_in_order(shown))
             ),
@@ -81,7 +83,7 @@ class Timeline:
 
 
 def _clock(
-    marks: Sequence[Mark], seconds_per_tick: float, counts: bool
+    marks: Sequence[Mark], seconds_per_tick: float, counts: bool, delay: int
 ) -> tuple[NDArray[np.float64], tuple[int, ...] | None]:
     """Return when frames begin, in seconds, and in ticks if those tell one frame from another.
 
@@ -90,19 +92,44 @@ def _clock(
         seconds_per_tick: of the stream's clock.
         counts: the container counts frames in the order of the file, left out ones too, and knows
             nothing of the order of time: each frame that comes out of the decoder is the next.
+        delay: frames that the decoder takes in before the first comes out.
     """
     ticks = None if counts else _ascending(mark.pts for mark in marks)
     if ticks is not None:
         differ = len(set(ticks)) == len(ticks)
         return np.asarray(ticks) * seconds_per_tick, ticks if differ else None
-    counted = _ascending(mark.dts for mark in marks) or (0,) * len(marks)
-    return np.asarray(counted) * seconds_per_tick, None
+    decoded = _filled([mark.dts for mark in marks])
+    return (_shown(decoded, delay) if counts else decoded) * seconds_per_tick, None
 
 
 def _ascending(ticks: Iterable[int | None]) -> tuple[int, ...] | None:
     """Return the ticks in ascending order; None if one is missing."""
     known = list(ticks)
     return None if None in known else tuple(sorted(t for t in known if t is not None))
+
+
+def _filled(ticks: Sequence[int | None]) -> NDArray[np.float64]:
+    """Return ascending ticks, missing ones evenly between others; all 0 where too few are known."""
+    places = [place for place, tick in enumerate(ticks) if tick is not None]
+    if len(places) < 2:
+        return np.zeros(len(ticks))
+    known = np.sort([tick for tick in ticks if tick is not None])
+    gap = (known[-1] - known[0]) / (places[-1] - places[0])
+    before = known[0] - gap * np.arange(places[0], 0, -1)
+    after = known[-1] + gap * np.arange(1, len(ticks) - places[-1])
+    between = np.interp(np.arange(places[0], places[-1] + 1), places, known)
+    return np.concatenate([before, between, after])
+
+
+def _shown(decoded: NDArray[np.float64], delay: int) -> NDArray[np.float64]:
+    """Return when frames come out of a decoder to which packets are given at these times.
+
+    The last ones come out when there are no more packets; they are taken to follow evenly.
+    """
+    if not 0 < delay < len(decoded):
+        return decoded
+    gap = float(np.median(np.diff(decoded)))
+    return np.concatenate([decoded[delay:], decoded[-1] + gap * np.arange(1, delay + 1)])
 
 
 def _from_zero(
@@ -131,6 +158,16 @@ def _groups_are_closed(marks: Sequence[Mark]) -> bool:
     latest_before = np.maximum.accumulate(ticks)
     earliest_after = np.minimum.accumulate(ticks[::-1])[::-1]
     return bool(((latest_before <= ticks) & (earliest_after >= ticks))[keys].all())
+
+
+def _keys_are_found(marks: Sequence[Mark]) -> bool:
+    """Tell whether each key frame is the last that is decoded by the time at which it is shown.
+
+    In MP4 and MOV whoever seeks to a frame's time gets that one. Another is the last where key
+    frames follow each other closer than the decoder's delay.
+    """
+    keys = [mark for mark in marks if mark.is_key]
+    return all(a.pts is None or b.dts is None or b.dts > a.pts for a, b in pairwise(keys))
 
 
 def _are_in_order(marks: Sequence[Mark]) -> bool:
