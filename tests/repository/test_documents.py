@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from assay_data.drops import DropReason
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -41,3 +43,8 @@ def test_every_decision_is_numbered_and_listed() -> None:
     assert [int(record.name[:4]) for record in records] == list(range(1, len(records) + 1))
     listed = (ROOT / "docs/architecture.md").read_text()
     assert [record.name for record in records if f"decisions/{record.name}" not in listed] == []
+
+
+def test_every_reason_for_a_drop_is_explained() -> None:
+    page = (ROOT / "docs/data.md").read_text()
+    assert [reason for reason in DropReason if f"`{reason}`" not in page] == []
