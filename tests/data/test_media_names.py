@@ -169,11 +169,12 @@ def test_an_encrypted_archive_of_videos_says_so(
 def test_media_in_an_encrypted_archive_say_so(
     tmp_path: Path, zipped: Callable[[str], Path]
 ) -> None:
-    report = ingest_references(tmp_path, encrypt(zipped("a.png")), "a.png")
+    report = ingest_references(tmp_path, encrypt(zipped("x/a.png")), "a.png", "b.png")
 
-    assert ("m.zip!a.png", "UnsafeMember") in reasons(report)
-    missing = next(drop for drop in report.drops if drop.reason == "MissingMedia")
-    assert missing.detail.endswith("; 1 members were refused")
+    details = {drop.source: drop.detail for drop in report.drops}
+    assert details["m.zip!x/a.png"] == "it is encrypted"
+    assert details["a.jsonl:1"] == "m.zip!x/a.png: it is encrypted"
+    assert "is in none of spec.source.rows.media" in details["a.jsonl:2"]
 
 
 @pytest.mark.parametrize("extension", ["tar.xz", "tar.bz2"])

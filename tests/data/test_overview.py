@@ -18,7 +18,7 @@ from assay_trainer.cli.overview_text import overview_text, printable
 def rows(new_row: Callable[..., ClipRow]) -> list[ClipRow]:
     fake = {"label": "fake", "generator": "sora", "video_id": "b"}
     return [
-        new_row("a"),
+        new_row("a", answer="A"),
         new_row("b", **fake, end_seconds=2.5, split="Test"),
         new_row("b2", **fake, end_seconds=1.0, split="Test", timestamps_seconds=(0.0,) * 4),
         new_row("c", width=30),
@@ -96,7 +96,10 @@ Train  unlabelled  unlabelled     1       1      5.0
 """
         in text
     )
-    assert "size     1.2 MB\nrows     5 about 4 videos or questions, 4 with frames\n" in text
+    assert (
+        "size     1.2 MB\nrows     5 about 4 videos or questions, 4 with frames, "
+        "4 without an answer\n" in text
+    )
     assert "tasks    - 4, maths 1\nsplits   Test 2, Train 3\n" in text
     assert "visual tokens 2 2 4 frames of" in " ".join(text.split())
     assert "dropped: 5 files\n  Corrupt 4\n    real/w.mp4: no decoder\n" in text

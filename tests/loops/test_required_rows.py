@@ -9,11 +9,14 @@ import pytest
 from made_clips import clip_row, publish_rows
 
 from assay_api import InvalidInput
+from assay_api.prompt import Prompt
+from assay_api.stage import Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import Lack, count_lacks, usable_rows
 from assay_data.lessons import Example
 from assay_trainer.loops import build_parts as building
 from assay_trainer.loops import fusion
+from assay_trainer.loops.sft_job import task_examples
 from assay_trainer.required_rows import check_rows
 from assay_trainer.rollout.prompt_length import longest_prompt_tokens
 
@@ -76,6 +79,15 @@ def test_a_stage_without_rows_is_refused_before_its_model_is_loaded(
 
     with pytest.raises(InvalidInput, match=message):
         building.build_parts(job, temperature=1.0)
+
+
+def test_that_there_are_no_examples_is_told_with_the_task_that_is_asked_for(tmp_path: Path) -> None:
+    dataset = opened(tmp_path, GOOD)
+    check_rows(dataset, method("sft"))
+    sft = Sft.model_validate({"steps": 1, "task": "Describe"})
+
+    with pytest.raises(InvalidInput, match="no examples of the task 'Describe'.*no examples at"):
+        task_examples(Prompt(question="Is it?"), sft, dataset)
 
 
 def test_fusion_needs_both_classes(tmp_path: Path) -> None:

@@ -264,6 +264,22 @@ def test_what_a_schedule_found_is_listed_by_step(run_folder: Path) -> None:
     assert words.index("step 27 2026") < words.index("finished model 2026-01-02T03:40:00")
 
 
+def test_an_evaluation_without_labels_is_shown_without_accuracy(run_folder: Path) -> None:
+    path = run_folder / "evaluations/held-out/result.json"
+    found = json.loads(path.read_text())
+    nothing = {"value": None, "low": None, "high": None}
+    for mode in found["summary"]["modes"].values():
+        mode |= {"numUnlabelled": mode["numAnswers"], "accuracy": nothing, "generators": {}}
+    found["summary"]["leftOut"] = {"no frames": 3}
+    path.write_text(json.dumps(found))
+
+    words = page_of(run_folder).words()
+
+    number = next(iter(found["summary"]["modes"].values()))["numAnswers"]
+    assert f"clips without label {number}" in words and " accuracy - " in words
+    assert "Left out: no frames: 3." in words
+
+
 def test_an_evaluation_and_a_dataset_in_the_making_are_not_faked(run_folder: Path) -> None:
     (run_folder / "evaluations/held-out/result.json").unlink()
     (run_folder / "datasets/clips/manifest.json").unlink()

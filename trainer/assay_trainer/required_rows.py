@@ -21,8 +21,8 @@ def check_rows(dataset: ClipDataset, spec: TrainingStageSpec) -> None:
     if spec.rl is not None:
         require_rows(train, "Train", needs_label=True)
         require_rows(dataset.rows(Split.TEST), "Test", needs_label=True)
-    elif spec.sft is not None:
-        require_rows([row for row in train if row.examples], "Train", needs_label=False)
+    elif spec.sft is not None and (taught := [row for row in train if row.examples]):
+        require_rows(taught, "Train", needs_label=False)
 
 
 def require_rows(rows: Sequence[ClipRow], part: str, *, needs_label: bool) -> tuple[ClipRow, ...]:

@@ -56,6 +56,8 @@ class Overview:
     num_videos: int
     """Different videos; of rows about none, different questions."""
     num_with_frames: int
+    num_without_answer: int
+    """Bare prompts: rows of formats in which an answer may be missing."""
     num_dropped: int
     size_bytes: int
     """Of all its files."""
@@ -102,6 +104,7 @@ def overview(rows: Sequence[ClipRow], drops: Iterable[Drop], size_bytes: int) ->
         num_rows=len(rows),
         num_videos=len({row.video_id for row in rows}),
         num_with_frames=len(seen),
+        num_without_answer=sum(not row.answer.strip() for row in rows),
         num_dropped=sum(map(len, of_reason.values())),
         size_bytes=size_bytes,
         tasks=_frequent(row.task or "-" for row in rows),

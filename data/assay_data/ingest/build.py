@@ -138,6 +138,7 @@ def summarise(spec: DatasetSpec, rows: Sequence[ClipRow], drops: Sequence[Drop])
         "spec": spec.model_dump(mode="json", by_alias=True),
         "num_rows": len(rows),
         "num_rows_with_frames": sum(row.width > 0 for row in rows),
+        "num_rows_without_answer": sum(not row.answer.strip() for row in rows),
         "num_videos": len({row.video_id for row in rows}),
         "num_dropped": len(drops),
         "rows_by_split": _counts(row.split for row in rows),

@@ -15,13 +15,13 @@ from assay_data.drops import Drop, DropReason
 from assay_data.sources.folders import (
     ARCHIVE_EXTENSIONS,
     IMAGE_EXTENSIONS,
+    ROWS_EXTENSIONS,
     VIDEO_EXTENSIONS,
     label_of,
     list_files,
 )
 from assay_data.sources.record import part_of
 
-ROWS_EXTENSIONS = frozenset([".json", ".jsonl", ".ndjson", ".parquet"])
 LIST_EXTENSIONS = frozenset([".yaml", ".yml"])
 _BESIDE = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS, *ARCHIVE_EXTENSIONS, *LIST_EXTENSIONS)
 """Of files beside those of rows that are no rows and need no word."""

@@ -20,6 +20,7 @@ from assay_data.sources.polarity import LABELS
 LESSONS = "lessons.json"
 """In the source folder: examples by file, as `assay data render` writes them."""
 ARCHIVE_EXTENSIONS = tuple(".zip .7z .tar .tar.gz .tgz .tar.bz2 .tbz2 .tbz .tar.xz .txz".split())
+ROWS_EXTENSIONS = frozenset([".json", ".jsonl", ".ndjson", ".parquet"])
 VIDEO_EXTENSIONS = frozenset(
     ".3g2 .3gp .asf .avi .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob "
     ".webm .wmv".split()
@@ -164,10 +165,12 @@ def list_files(root: Path) -> list[str]:
 
 def _look_at(root: Path, source: str) -> os.stat_result | Drop:
     """Return the file's status, or the reason why it cannot be a labelled video."""
-    if PurePosixPath(source).suffix.casefold() not in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS:
-        return Drop(
-            _printable(source), DropReason.NOT_A_VIDEO, "its extension is no video's or picture's"
-        )
+    extension = PurePosixPath(source).suffix.casefold()
+    if extension not in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS:
+        detail = "its extension is no video's or picture's"
+        if extension in ROWS_EXTENSIONS:
+            detail += "; if it holds rows, give the file itself, and its media beside it"
+        return Drop(_printable(source), DropReason.NOT_A_VIDEO, detail)
     if _printable(source) != source:
         return Drop(_printable(source), DropReason.UNREADABLE, "its name is not valid UTF-8")
     if label_of(source) is None:

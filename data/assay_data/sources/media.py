@@ -130,6 +130,9 @@ class MediaLibrary:
             places = self._places.get(parts[-1], [])
             if near := [place for place in places if _is_end(parts, place.parts)]:
                 return _only(near, reference, parts)
+        for drop in self.drops:
+            if any(_is_end(parts, _parts(drop.source.partition("!")[2])) for parts in spellings):
+                return Missing(DropReason.MISSING_MEDIA, f"{drop.source}: {drop.detail}")
         return Missing(DropReason.MISSING_MEDIA, self._nowhere(reference))
 
     def _nowhere(self, reference: str) -> str:
@@ -141,8 +144,7 @@ class MediaLibrary:
                 f"; {count} names in {path.name} are in an encoding that it does not tell: pack it "
                 "again with UTF-8 names, or unpack it and give the folder"
             )
-        refused = sum(len(one.drops) for one in self._listings.values())
-        return told + (f"; {refused} members were refused" if refused else "")
+        return told
 
     def _unpack(self, places: Sequence[Place]) -> Mapping[str, Drop]:
         broken: dict[str, Drop] = {}

@@ -138,6 +138,15 @@ def test_a_picture_is_a_clip_of_one_frame_shown_twice(tmp_path: Path) -> None:
     assert visual_tokens(len(clip.images), clip.width, clip.height) == 6
 
 
+def test_a_picture_is_kept_in_the_plans_codec(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+
+    prepared = prepare_video(VideoTask(tmp_path / "a.png", FramePlan(codec="Png"), 5.0, 64))
+
+    assert isinstance(prepared, PreparedVideo)
+    assert prepared.clips[0].images[0].startswith(b"\x89PNG")
+
+
 def test_pictures_and_videos_make_one_dataset(
     four_videos: Path, dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:

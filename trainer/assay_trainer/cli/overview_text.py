@@ -77,11 +77,12 @@ def printable(text: str) -> str:
 
 def _rows(found: Overview) -> str:
     """Return how many rows there are, about how many videos."""
+    blank = f", {found.num_without_answer} without an answer" if found.num_without_answer else ""
     if found.num_with_frames == found.num_rows:
-        return f"{found.num_rows} of {found.num_videos} videos"
+        return f"{found.num_rows} of {found.num_videos} videos{blank}"
     return (
         f"{found.num_rows} about {found.num_videos} videos or questions, "
-        f"{found.num_with_frames} with frames"
+        f"{found.num_with_frames} with frames{blank}"
     )
 
 
