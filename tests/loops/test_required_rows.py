@@ -86,7 +86,7 @@ def test_that_there_are_no_examples_is_told_with_the_task_that_is_asked_for(tmp_
     check_rows(dataset, method("sft"))
     sft = Sft.model_validate({"steps": 1, "task": "Describe"})
 
-    with pytest.raises(InvalidInput, match="no examples of the task 'Describe'.*no examples at"):
+    with pytest.raises(InvalidInput, match=r"no examples of the task 'Describe'.*no examples at"):
         task_examples(Prompt(question="Is it?"), sft, dataset)
 
 
