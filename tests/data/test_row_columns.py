@@ -145,8 +145,10 @@ def test_a_medium_in_a_column_that_is_not_read_makes_no_row_of_text(
 
 
 def test_columns_that_hold_no_medium_stay_unread() -> None:
-    record = {"problem": "Is a.mp4 real?", "answer": "B", "images": [], "video": None, "image": ""}
-    others = {"id": "a", "source": "https://h.example/page", "score": 0.5, "frames": 3, "tags": []}
+    record = {"problem": "Name a file of videos, such as a.mp4", "answer": "b.mp4"}
+    record |= {"images": [], "video": None, "image": ""}
+    others = {"id": "c.mp4", "source": "https://h.example/page", "score": 0.5, "frames": 3}
+    others |= {"tags": [], "comment": "asked of a.mp4"}
 
     assert isinstance(read(record | others), SourceRow)
 

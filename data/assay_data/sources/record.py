@@ -26,6 +26,12 @@ _MEDIA_COLUMNS = frozenset(
     for name in ("image", "video", "frame", "picture", "photo", "clip", "img")
     for ending in ("", "s", "_path", "_paths", "_file", "_files", "_url", "_urls")
 )
+_NO_MEDIA_COLUMNS = frozenset(
+    "problem prompt question query answer solution response rejected_response system title "
+    "description transcript knowledge right_answer hallucinated_answer message task id _id row_id "
+    "video_id image_id sample_id question_id".split()
+)
+"""Columns of texts and names, which may end as the name of a file does."""
 _TRAIN = {"train", "training"}
 _TEST = {"test", "val", "validation", "valid", "dev", "eval", "benchmark"}
 
@@ -179,7 +185,9 @@ def unread_medium(record: dict[str, object]) -> str | None:
 
 def _holds_medium(name: str, value: object) -> bool:
     items = [inner for item in _listed(value) for inner in _listed(item)]
-    if not items or not all(isinstance(item, str | bytes | dict) for item in items):
+    if not items or name.casefold() in _NO_MEDIA_COLUMNS:
+        return False
+    if not all(isinstance(item, str | bytes | dict) for item in items):
         return False
     return name.casefold() in _MEDIA_COLUMNS or all(_is_medium(item) for item in items)
 
@@ -194,6 +202,8 @@ def _is_medium(item: object) -> bool:
         return isinstance(item, bytes)
     if "\n" in item or len(item) > _MAX_PATH:
         return _is_inline(item)
+    if " " in item and "/" not in item:
+        return False  # A text that ends with the name of a file.
     place = item.partition("?")[0] if "://" in item else item
     is_file = PurePosixPath(place).suffix.casefold() in VIDEO_EXTENSIONS | IMAGE_EXTENSIONS
     return is_file or _is_inline(item)
