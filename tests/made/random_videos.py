@@ -143,7 +143,11 @@ def other_track(recipe: Recipe, folder: Path, timed_video: MakeVideo) -> Path | 
         return None
     codec = "libvpx" if recipe.container == "webm" else "libx264"
     step = 1000 // recipe.fps
-    num_frames = {"small": recipe.num_frames, "thumbnail": 1, "preview": recipe.num_frames // 6}
+    num_frames = {
+        "small": recipe.num_frames // 2,
+        "thumbnail": 1,
+        "preview": recipe.num_frames // 6,
+    }
     times = range(OTHER_TRACK, OTHER_TRACK + step * num_frames[recipe.other], step)
     options = {"deadline": "realtime"} if codec == "libvpx" else {"preset": "ultrafast"}
     ending = "webm" if codec == "libvpx" else "mp4"
