@@ -144,7 +144,7 @@ def other_track(recipe: Recipe, folder: Path, timed_video: MakeVideo) -> Path | 
     codec = "libvpx" if recipe.container == "webm" else "libx264"
     step = 1000 // recipe.fps
     num_frames = {
-        "small": recipe.num_frames // 2,
+        "small": recipe.num_frames * 3 // 4,
         "thumbnail": 1,
         "preview": recipe.num_frames // 6,
     }

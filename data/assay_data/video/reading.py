@@ -153,7 +153,7 @@ def examine(path: Path) -> Video:
                 marks[index].append(Mark.of(packet, streams[index]))
                 if marks[index][-1].is_key:
                     keys.setdefault(index, packet)
-        track = choose_track(container, marks)
+        track = choose_track(container, marks, keys)
         stream, timeline = streams[track.index], track.timeline
         is_for_decord = (
             timeline.seeks_exactly

@@ -61,13 +61,16 @@ def stream_of(container: "av.container.InputContainer", index: int) -> VideoStre
 
 
 def choose_track(
-    container: "av.container.InputContainer", marks: Mapping[int, Sequence[Mark]]
+    container: "av.container.InputContainer",
+    marks: Mapping[int, Sequence[Mark]],
+    keys: Mapping[int, "av.Packet"],
 ) -> Track:
     """Return the track that is the video.
 
     Args:
         container: an opened file.
         marks: of all packets of each of `picture_streams`, by its number.
+        keys: the first packet of each from which a decoder can start, by its number.
 
     Raises:
         UnusableVideo: none of them has a frame, or a clock that starts anew where it may not.
@@ -76,7 +79,6 @@ def choose_track(
     without_frames: list[UnusableVideo] = []
     for index, own in marks.items():
         stream = stream_of(container, index)
-        context = stream.codec_context
         try:
             timeline = Timeline.of(own, stream, container.format)
         except UnusableVideo as error:
@@ -85,7 +87,7 @@ def choose_track(
             without_frames.append(error)
         else:
             is_default = bool(stream.disposition & Disposition.default)
-            tracks.append(Track(index, is_default, context.width * context.height, timeline))
+            tracks.append(Track(index, is_default, _pixels(stream, keys[index]), timeline))
     if not tracks:
         raise without_frames[0]
     return best_of(tracks)
@@ -112,6 +114,20 @@ def is_decords_track(container: "av.container.InputContainer", stream: VideoStre
 def _decords_liking(stream: VideoStream) -> int:
     impaired = Disposition.hearing_impaired | Disposition.visual_impaired
     return bool(stream.disposition & Disposition.default) - bool(stream.disposition & impaired)
+
+
+def _pixels(stream: VideoStream, key: "av.Packet") -> int:
+    """Return width times height, of the first frame if FFmpeg has not looked far enough to know."""
+    context = stream.codec_context
+    if not context.width:
+        try:
+            for packet in (key, None):
+                stream.decode(packet)
+        except av.error.InvalidDataError:
+            return 0
+        finally:
+            context.flush_buffers()
+    return context.width * context.height
 
 
 def _moving_seconds(track: Track) -> float:
