@@ -60,8 +60,6 @@ def check(recipe: Recipe, timed_video: MakeVideo, shown: Shown, ffmpeg: Ffmpeg) 
 @given(recipe=recipes())
 @example(Recipe("fragments.mp4", "mpeg4", group=1, b_frames=1))  # decord was a frame ahead.
 @example(Recipe("avi", "libx264", group=5, b_frames=1, other="sound"))  # All but the first late.
-# FFmpeg does not look as far as the first frame of the video.
-@example(Recipe("ts", "libx264", fps=5, num_frames=50, offset=600.0, b_frames=3, other="small"))
 @example(Recipe("ts", "libx264", fps=20, left_out=(5, 6), offset=600.0, b_frames=2))
 def test_a_random_video_is_read_as_ffmpeg_reads_it(
     timed_video: MakeVideo, shown: Shown, ffmpeg: Ffmpeg, recipe: Recipe

@@ -118,6 +118,18 @@ def test_cover_art_is_not_the_video_and_costs_no_speed(
     assert shown(next(iter(DecordReader(path).frames([25])))) == 1000
 
 
+def test_a_track_that_starts_after_where_ffmpeg_looks_is_measured_by_its_first_frame(
+    timed_video: MakeVideo, shown: Shown, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    large = timed_video(tmp_path / "large.mp4", range(0, 10_000, 200))
+    small = timed_video(tmp_path / "small.mp4", range(20_000, 30_000, 200), side=32)
+    late, path = ("-itsoffset", "600", "-i", large), tmp_path / "a.ts"
+    ffmpeg(*late, "-i", small, "-map", "0:v", "-map", "1:v", "-c", "copy", path)
+
+    assert examine(path).track == 0
+    assert [shown(frame) for frame in decode_frames(path, (0.0, 5.0))] == [0, 5000]
+
+
 def test_a_default_track_of_an_unknown_codec_is_named(
     tracks: dict[str, Path], ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
