@@ -7,6 +7,7 @@ from datetime import timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import pytest
 import torch
 
 from assay_api import EngineLostError
@@ -15,6 +16,11 @@ from assay_trainer.learner.all_reduce import check_all_reduce, try_all_reduce
 
 def test_processes_that_reach_each_other_pass() -> None:
     assert try_all_reduce(2, timeout_seconds=60) > 0
+
+
+def test_processes_that_do_not_reach_each_other_in_time_are_told() -> None:
+    with pytest.raises(EngineLostError, match=r"learner \d of 2"):
+        try_all_reduce(2, timeout_seconds=0.001)
 
 
 def join(rank: int, file: Path) -> None:

@@ -24,7 +24,8 @@ from pathlib import Path
 import pytest
 from mutants import ROOT, Area, Change, change, read_areas
 
-_SOURCES = ("operator", "data", "trainer")
+_PATHS = ("", "operator", "data", "trainer")
+"""What is on the path of modules, as for `python -m pytest` at the root."""
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "demo-store*")
 _TEST_SECONDS = 60
 """What a test may take: a change may make it wait for ever, which is noticed then."""
@@ -124,7 +125,7 @@ def load_packages(tests: Sequence[str]) -> None:
 
 def print_loaded(tests: Sequence[str]) -> int:
     """Print the modules of packages that are loaded when tests are collected, in their order."""
-    sys.path[:0] = [str(ROOT / source) for source in _SOURCES]
+    sys.path[:0] = [str(ROOT / part) for part in _PATHS]
     status = pytest.main([*_OPTIONS, "--collect-only", *tests])
     packages = f"{sysconfig.get_path('purelib')}/"
     files = ((name, getattr(module, "__file__", None)) for name, module in sys.modules.items())
@@ -183,7 +184,7 @@ def start(run: Run, copy: Path) -> int:
 def run_pytest(run: Run, copy: Path) -> int:
     """Run the tests on the sources of the copy, in this process and those that it starts."""
     os.chdir(copy)
-    paths = [str(copy / source) for source in _SOURCES]
+    paths = [str(copy / part) for part in _PATHS]
     sys.path[:0] = paths
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     # Two changes within a second may leave a file of the same size: no compiled file is kept.

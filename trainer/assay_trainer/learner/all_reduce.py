@@ -82,13 +82,18 @@ def _rank(rank: int, world_size: int, folder: str, timeout_seconds: float) -> No
     os.environ["LOCAL_RANK"] = str(rank)
     if uses_gpu():
         torch.cuda.set_device(rank)
-    torch.distributed.init_process_group(
-        "nccl" if uses_gpu() else "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=timeout_seconds),
-    )
+    try:
+        torch.distributed.init_process_group(
+            "nccl" if uses_gpu() else "gloo",
+            init_method=f"file://{folder}/rendezvous",
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout_seconds),
+        )
+    except RuntimeError as error:
+        raise EngineLostError(
+            f"learner {rank} of {world_size} did not meet the others ({error})"
+        ) from error
     try:
         check_all_reduce(timeout_seconds)
     finally:
