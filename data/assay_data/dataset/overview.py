@@ -7,7 +7,7 @@ from statistics import median_low
 
 from assay_data.dataset import ClipDataset, dropped_files, published_bytes
 from assay_data.dataset.rows import UNLABELLED, ClipRow
-from assay_data.dataset.usable import count_lacks
+from assay_data.dataset.usable import count_lacks, count_without_answer
 from assay_data.drops import Drop
 from assay_data.store import Store
 from assay_data.video.frames import visual_tokens
@@ -104,7 +104,7 @@ def overview(rows: Sequence[ClipRow], drops: Iterable[Drop], size_bytes: int) ->
         num_rows=len(rows),
         num_videos=len({row.video_id for row in rows}),
         num_with_frames=len(seen),
-        num_without_answer=sum(not row.answer.strip() for row in rows),
+        num_without_answer=count_without_answer(rows),
         num_dropped=sum(map(len, of_reason.values())),
         size_bytes=size_bytes,
         tasks=_frequent(row.task or "-" for row in rows),

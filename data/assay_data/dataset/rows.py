@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from assay_data.lessons import Example
 
+REAL, FAKE = "real", "fake"
+LABELS = (REAL, FAKE)
+"""What a row's label may be, if it has one."""
 UNLABELLED = "unlabelled"
 """Stands for an empty label where rows are counted."""
 IMAGE_MARK = "<image>"

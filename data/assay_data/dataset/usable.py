@@ -4,10 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
-from assay_data.dataset.rows import ClipRow
+from assay_data.dataset.rows import LABELS, ClipRow
 from assay_data.video.frames import visual_tokens
-
-LABELS = ("real", "fake")
 
 
 class Lack(StrEnum):
@@ -43,6 +41,11 @@ def makes_tokens(num_frames: int, width: int, height: int) -> bool:
 def usable_rows(rows: Iterable[ClipRow], *, needs_label: bool) -> tuple[ClipRow, ...]:
     """Return the rows that lack nothing, in order."""
     return tuple(row for row in rows if lack_of(row, needs_label=needs_label) is None)
+
+
+def count_without_answer(rows: Iterable[ClipRow]) -> int:
+    """Return how many rows are bare prompts: of formats in which an answer may be missing."""
+    return sum(not row.answer.strip() for row in rows)
 
 
 def count_lacks(rows: Iterable[ClipRow], *, needs_label: bool) -> dict[str, int]:

@@ -16,6 +16,7 @@ from assay_data.dataset.card import CARD, dataset_card
 from assay_data.dataset.overview import overview
 from assay_data.dataset.rows import UNLABELLED, ClipRow
 from assay_data.dataset.shards import Clip, read_clips, read_drops, read_rows, write_shards
+from assay_data.dataset.usable import count_without_answer
 from assay_data.drops import Drop, count_reasons
 from assay_data.ingest.chunks import make_chunks
 from assay_data.ingest.gather import Gathered, gather
@@ -138,7 +139,7 @@ def summarise(spec: DatasetSpec, rows: Sequence[ClipRow], drops: Sequence[Drop])
         "spec": spec.model_dump(mode="json", by_alias=True),
         "num_rows": len(rows),
         "num_rows_with_frames": sum(row.width > 0 for row in rows),
-        "num_rows_without_answer": sum(not row.answer.strip() for row in rows),
+        "num_rows_without_answer": count_without_answer(rows),
         "num_videos": len({row.video_id for row in rows}),
         "num_dropped": len(drops),
         "rows_by_split": _counts(row.split for row in rows),

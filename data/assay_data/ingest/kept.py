@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from assay_api import InvalidInput
 from assay_api.dataset import DatasetSpec, SplitRule
-from assay_data.dataset.rows import ClipRow
+from assay_data.dataset.rows import LABELS, ClipRow
 from assay_data.drops import Drop, DropReason, describe_reasons
 from assay_data.ingest.gather import Gathered
 from assay_data.ingest.same_pictures import Contents
 from assay_data.ingest.split import assign_parts
-from assay_data.sources.polarity import LABELS
 
 NAMED = 3
 """Examples that a message names."""

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from pydantic import TypeAdapter, ValidationError
 
 from assay_api import InvalidInput
+from assay_data.dataset.rows import LABELS
 from assay_data.drops import Drop, DropReason, describe_reasons
 from assay_data.lessons import Example
-from assay_data.sources.polarity import LABELS
 
 LESSONS = "lessons.json"
 """In the source folder: examples by file, as `assay data render` writes them."""

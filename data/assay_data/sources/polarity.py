@@ -3,11 +3,9 @@
 import re
 
 from assay_api.dataset import Polarity
+from assay_data.dataset.rows import FAKE, REAL
 from assay_data.drops import DropReason
 from assay_data.sources.row import BadRow
-
-REAL, FAKE = "real", "fake"
-LABELS = (REAL, FAKE)
 
 YES_IS_FAKE = Polarity(real="no", fake="yes")
 """Fact-R1 asks whether the news was manipulated."""

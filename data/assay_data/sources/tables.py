@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from assay_data.dataset.rows import IMAGE_MARK, VIDEO_MARK
+from assay_data.dataset.rows import IMAGE_MARK, LABELS, VIDEO_MARK
 from assay_data.drops import DropReason
 from assay_data.sources.chat import Message, all_media, check_roles, labelled, refuse_sound
 from assay_data.sources.grouping import group_of
-from assay_data.sources.polarity import LABELS, answer_of, asked_polarity
+from assay_data.sources.polarity import answer_of, asked_polarity
 from assay_data.sources.record import AnyText, Mapping, Media, Record, Text, Videos, part_of
 from assay_data.sources.row import BadRow, SourceRow, answered, chosen_media, joined_turns
 
