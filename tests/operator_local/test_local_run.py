@@ -186,8 +186,9 @@ def test_leftovers_of_a_run_whose_guard_died_too_are_ended_by_the_next(run: Run)
         assert orphan.wait(timeout=5) == -signal.SIGKILL
         assert other.poll() is None, "another run's workload was ended"
     finally:
-        other.kill()
-        other.wait()
+        for process in (orphan, other):
+            process.kill()
+            process.wait()
 
 
 def test_an_interrupt_stops_the_children_and_the_same_command_goes_on(run: Run) -> None:

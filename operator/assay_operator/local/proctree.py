@@ -15,6 +15,11 @@ from pathlib import Path
 
 from assay_api.errors import WorkloadError
 
+_KERNEL_THREAD = 0x00200000
+"""The flag PF_KTHREAD of /proc/PID/stat."""
+_START_SECONDS = 1.0
+"""How long a program is waited for that is just being started."""
+
 Marks = Mapping[str, str]
 """Environment variables of a process."""
 
@@ -33,25 +38,45 @@ class Process:
     """Its environment when it began, as far as we may read it."""
 
 
-def scan() -> dict[int, Process]:
+def scan(proc: Path = Path("/proc")) -> dict[int, Process]:
     """Return all processes that run, by number; those that only wait to be reaped are left out."""
     found = {}
-    for folder in Path("/proc").iterdir():
+    for folder in proc.iterdir():
         if folder.name.isdecimal():
             with contextlib.suppress(OSError):
-                told = (folder / "stat").read_text().rpartition(")")[2].split()
-                if told[0] not in "ZX":
-                    pid, parent, session = int(folder.name), int(told[1]), int(told[3])
-                    found[pid] = Process(pid, parent, session, _marks(folder / "environ"))
+                if process := _read(folder):
+                    found[process.pid] = process
     return found
 
 
-def _marks(file: Path) -> Marks:
+def _read(folder: Path) -> Process | None:
+    # For a moment, a program that is being started has neither arguments nor an environment.
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        state, parent, _, session, _, _, flags = _stat(folder)[:7]
+        if state in "ZX":
+            return None
+        environment = _environment(folder)
+        is_kernels = bool(int(flags) & _KERNEL_THREAD)
+        started = environment or is_kernels or (folder / "cmdline").read_bytes()
+        if started or time.monotonic() > deadline:
+            return Process(int(folder.name), int(parent), int(session), _marks(environment))
+        time.sleep(0.001)
+
+
+def _stat(folder: Path) -> list[str]:
+    return (folder / "stat").read_text().rpartition(")")[2].split()
+
+
+def _environment(folder: Path) -> bytes:
     try:
-        entries = file.read_bytes().split(b"\0")
-    except OSError:
-        return {}
-    pairs = (os.fsdecode(entry).partition("=") for entry in entries)
+        return (folder / "environ").read_bytes()
+    except PermissionError:
+        return b""
+
+
+def _marks(environment: bytes) -> Marks:
+    pairs = (os.fsdecode(entry).partition("=") for entry in environment.split(b"\0"))
     return {name: value for name, _, value in pairs}
 
 
