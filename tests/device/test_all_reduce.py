@@ -19,7 +19,9 @@ def test_processes_that_reach_each_other_pass() -> None:
 
 
 def test_processes_that_do_not_reach_each_other_in_time_are_told() -> None:
-    with pytest.raises(EngineLostError, match=r"learner \d of 2"):
+    # Gloo ends some processes outright when its connections time out.
+    told = r"learner \d of 2|a process of the all-reduce died"
+    with pytest.raises(EngineLostError, match=told):
         try_all_reduce(2, timeout_seconds=0.001)
 
 
