@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from datasets import Dataset
+from made_prompts import asked
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
@@ -20,7 +21,7 @@ from assay_api import ThinkingMode
 from assay_trainer.algorithms.advantages import group_advantages
 from assay_trainer.algorithms.dapo import dapo_loss
 from assay_trainer.algorithms.importance import importance_weights
-from assay_trainer.records import PromptItem, Rollout
+from assay_trainer.records import Rollout
 from assay_trainer.rewards.overlong import OverlongReward
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def test_the_overlong_punishment_is_the_same(
     punishment = trl.rewards.get_soft_overlong_punishment(max_tokens, buffer_tokens)
     theirs = punishment([[0] * n for n in lengths])
     ours = OverlongReward(max_tokens=max_tokens, buffer_tokens=buffer_tokens)
-    prompt = PromptItem("v1", label="fake", mode=ThinkingMode.THINK, text="", question="")
+    prompt = asked("v1", label="fake", mode=ThinkingMode.THINK, text="", question="")
     assert theirs == [
         ours(prompt, Rollout((0,) * n, (0.0,) * n, "", False, policy_version=0)).value
         for n in lengths

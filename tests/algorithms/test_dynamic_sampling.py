@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_prompts import asked
 
 from assay_api import ThinkingMode
 from assay_api.stage import GroupFilter
@@ -17,7 +18,7 @@ from assay_trainer.algorithms.dynamic_sampling import (
     prompts_to_draw,
     usable_within,
 )
-from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
+from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup
 
 THINK, NO_THINK = ThinkingMode.THINK, ThinkingMode.NO_THINK
 CORRECTNESS, REWARD = GroupFilter.CORRECTNESS, GroupFilter.REWARD
@@ -30,7 +31,7 @@ def group(
     mode: ThinkingMode = THINK,
     lengths: tuple[int, ...] = (),
 ) -> ScoredGroup:
-    prompt = PromptItem("v1", label="fake", mode=mode, text="", question="")
+    prompt = asked("v1", label="fake", mode=mode, text="", question="")
     rollouts = tuple(Rollout((7,) * n, (-0.1,) * n, "", False, 0) for n in lengths)
     return ScoredGroup(
         group=RolloutGroup(prompt=prompt, rollouts=rollouts),

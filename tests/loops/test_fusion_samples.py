@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_prompts import asked
 
 from assay_api import ThinkingMode
 from assay_trainer.loops.fusion import without_thinking
@@ -19,7 +20,7 @@ from assay_trainer.records import PromptItem, Rollout
 
 
 def prompt(row_id: str, label: str) -> PromptItem:
-    return PromptItem(row_id, label, ThinkingMode.THINK, text="", question="")
+    return asked(row_id, label, ThinkingMode.THINK, text="", question="")
 
 
 def rollout(text: str) -> Rollout:

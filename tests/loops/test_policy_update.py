@@ -5,18 +5,19 @@ import math
 from collections.abc import Callable, Sequence
 
 import pytest
+from made_prompts import asked
 from played_engines import PlayedLearner, PlayedRanks, played_parts
 
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_trainer.loops.policy_update import learn
-from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
+from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup
 
 Orders = Callable[..., ResolvedStageJob]
 
 
 def group(row_id: str, *rollouts: tuple[Sequence[int], float]) -> ScoredGroup:
     """Of the tokens of each rollout and its advantage; every token is drawn with -1 nat."""
-    prompt = PromptItem(row_id, "real", ThinkingMode.THINK, f"About {row_id}?", "Real?")
+    prompt = asked(row_id, "real", ThinkingMode.THINK, f"About {row_id}?", "Real?")
     return ScoredGroup(
         group=RolloutGroup(
             prompt,

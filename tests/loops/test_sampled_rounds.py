@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_prompts import asked
 
 from assay_api import ThinkingMode
 from assay_api.stage import Rl
 from assay_trainer.algorithms.dynamic_sampling import Acceptance, is_tie, is_usable
 from assay_trainer.loops.mode_shares import ModeCounts, ModeWatch, sentences
 from assay_trainer.loops.sampled_rounds import SampledRounds
-from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
+from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup
 from assay_trainer.rewards.scoring import Dropped, Scored
 
 THINK, NO_THINK = ThinkingMode.THINK, ThinkingMode.NO_THINK
@@ -29,7 +30,7 @@ def group(mode: ThinkingMode, *rewards: float, correct: tuple[bool, ...] = ()) -
     mean = sum(rewards) / len(rewards)
     rollouts = tuple(Rollout((7,) * 3, (-0.1,) * 3, "", False, 0) for _ in rewards)
     return ScoredGroup(
-        group=RolloutGroup(PromptItem("v1", "fake", mode, "", ""), rollouts),
+        group=RolloutGroup(asked("v1", "fake", mode, "", ""), rollouts),
         terms={"Accuracy": tuple(rewards)},
         rewards=rewards,
         correct=correct or tuple(reward > 0 for reward in rewards),

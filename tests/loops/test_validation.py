@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
+from made_prompts import asked
 from played_engines import PlayedPool, said
 
 from assay_api import ThinkingMode
@@ -18,7 +19,7 @@ REAL, FAKE = "<think>hm</think><answer>A</answer>", "<think>hm</think><answer>B<
 
 def item(mode: ThinkingMode, prompt: Prompt = BUSTERX_PROMPT) -> PromptItem:
     text, question = detection_prompt(prompt, mode)
-    return PromptItem("v", "real", mode, text, question)
+    return asked("v", "real", mode, text, question)
 
 
 def validate(prompts: Sequence[PromptItem], answers: Sequence[str]) -> dict[str, float]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from made_prompts import asked
 from played_engines import PlayedLearner, PlayedPool, played_parts, said
 
 from assay_api import EngineError, ResolvedStageJob
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.weight_sync import WeightSync
-from assay_trainer.records import PromptItem
 from assay_trainer.rollout.sampler import ClipRequest, Sample, SamplingPlan
 
 Orders = Callable[..., ResolvedStageJob]
@@ -36,7 +36,7 @@ def synced(
     rl = job.stage.spec.rl
     assert rl is not None
     row = parts.dataset.rows()[0]
-    canary = PromptItem(row.row_id, row.label, rl.modes[0], "the canary's prompt", "Real?")
+    canary = asked(row.row_id, row.label, rl.modes[0], "the canary's prompt", "Real?")
     return WeightSync(parts, pool, canary, rl), parts, learner
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made_prompts import asked
 from played_engines import PlayedLearner
 
 from assay_api import ResolvedStageJob, ThinkingMode
@@ -13,7 +14,7 @@ from assay_trainer.checkpoints import Position
 from assay_trainer.loops import rl
 from assay_trainer.loops.recorder import Recorder
 from assay_trainer.loops.rl import Leader, RlLoop
-from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
+from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup
 from assay_trainer.rewards.scoring import Scored
 
 RIGHT, WRONG = "<think>hm</think><answer>B</answer>", "<think>hm</think><answer>A</answer>"
@@ -25,7 +26,7 @@ def group(*texts: str, prompt: str = "...") -> ScoredGroup:
     right = tuple(text == RIGHT for text in texts)
     mean = sum(right) / len(right)
     return ScoredGroup(
-        group=RolloutGroup(PromptItem("v1", "fake", ThinkingMode.THINK, prompt, "Q"), rollouts),
+        group=RolloutGroup(asked("v1", "fake", ThinkingMode.THINK, prompt, "Q"), rollouts),
         terms={"Accuracy": tuple(map(float, right))},
         rewards=tuple(map(float, right)),
         correct=right,
@@ -89,13 +90,11 @@ def play(
     learner: PlayedLearner,
 ) -> bool:
     """Run the loop of one rank, in which an update changes nothing."""
-    row = SimpleNamespace(row_id="v1", video_id="v1", generator="g")
     parts: Any = SimpleNamespace(
         job=job,
         stage=job.stage,
         store=store,
         learner=learner,
-        dataset=SimpleNamespace(rows=lambda: [row]),
         checkpoints=lambda: checkpoints,
     )
     leads = learner.rank == 0

@@ -108,11 +108,10 @@ def write_rl(store: Store, folder: Path, clips: ClipDataset, done: int) -> None:
     write_model(store, "orders/attempt-1.json", stage_job(name, spec, folder))
     write_model(store, "orders/attempt-2.json", stage_job(name, spec, folder))
     rows = clips.rows(Split.TRAIN)
-    known = {row.row_id: (row.video_id, row.generator) for row in rows}
     for step in range(done + 1):
         write_metrics(store, step, rl_numbers(step, done))
     for step in range(1, done + 1):
-        write_rollouts(store, step, [scored(row, step) for row in rows[:6]], known)
+        write_rollouts(store, step, [scored(row, step) for row in rows[:6]])
     write_progress(store, done, 20, "sampling", {"reward": 0.5})
     if done == 20:
         completion = Completion(spec_digest="a", digest="b", result="model", summary={})
@@ -156,8 +155,7 @@ def scored(row: ClipRow, step: int) -> ScoredGroup:
     correct = tuple(i % 3 != 1 for i in range(GROUP_SIZE))
     right, wrong = ("A", "B") if row.label == "real" else ("B", "A")
     prompt = PromptItem(
-        row_id=row.row_id,
-        label=row.label,
+        row=row,
         mode=ThinkingMode.THINK,
         text=f"<|im_start|>user\n<|video_pad|>Real or fake? {EVIL} /think<|im_end|>\n",
         question="Real or fake?",

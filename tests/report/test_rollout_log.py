@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from made_prompts import made_row
 
 from assay_api import StoreError, ThinkingMode
 from assay_data.store import open_store
@@ -11,9 +12,9 @@ from assay_trainer.rollout_log import read_rollouts, rollout_steps, write_rollou
 
 
 def group(row_id: str, text: str = "<answer>B</answer>") -> ScoredGroup:
-    prompt = PromptItem(
-        row_id=row_id, label="fake", mode=ThinkingMode.NO_THINK, text="prompt", question="q"
-    )
+    video_id, generator = {"v1-0": ("v1", "sora"), "v2-0": ("v2", "pika")}[row_id]
+    row = made_row(row_id, "fake", video_id=video_id, generator=generator)
+    prompt = PromptItem(row, ThinkingMode.NO_THINK, text="prompt", question="q")
     right = Rollout((1, 2, 3), (-0.1, -0.2, -0.3), text, False, 4)
     wrong = Rollout((1, 2), (-0.1, -0.2), "", True, 3)
     return ScoredGroup(
@@ -25,12 +26,9 @@ def group(row_id: str, text: str = "<answer>B</answer>") -> ScoredGroup:
     )
 
 
-ROWS = {"v1-0": ("v1", "sora"), "v2-0": ("v2", "pika")}
-
-
 def test_groups_come_back_as_they_were_written(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    write_rollouts(store, 12, [group("v2-0", "naïve \x00 </script>\n"), group("v1-0")], ROWS)
+    write_rollouts(store, 12, [group("v2-0", "naïve \x00 </script>\n"), group("v1-0")])
     first, second = read_rollouts(store, 12)
     assert (first.row_id, first.video_id, first.generator) == ("v2-0", "v2", "pika")
     assert (second.row_id, second.video_id, second.generator) == ("v1-0", "v1", "sora")
@@ -45,12 +43,12 @@ def test_groups_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_two_groups_about_the_same_clip_stay_two(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    write_rollouts(store, 1, [group("v1-0"), group("v1-0")], ROWS)
+    write_rollouts(store, 1, [group("v1-0"), group("v1-0")])
     assert [len(g.rollouts) for g in read_rollouts(store, 1)] == [2, 2]
 
 
 def test_any_parquet_reader_sees_one_row_per_rollout(tmp_path: Path) -> None:
-    write_rollouts(open_store(str(tmp_path)), 12, [group("v1-0")], ROWS)
+    write_rollouts(open_store(str(tmp_path)), 12, [group("v1-0")])
     table = pq.read_table(tmp_path / "rollouts" / "step-000012.parquet")
     assert {field.name: str(field.type) for field in table.schema} == {
         "step": "int32",
@@ -78,7 +76,7 @@ def test_steps_are_listed_in_order_and_a_step_without_groups_is_a_step(tmp_path:
     store = open_store(str(tmp_path))
     assert rollout_steps(store) == []
     for step in (10, 2):
-        write_rollouts(store, step, [], ROWS)
+        write_rollouts(store, step, [])
     assert rollout_steps(store) == [2, 10]
     assert read_rollouts(store, 2) == ()
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_prompts import asked
 
 from assay_api import ThinkingMode
 from assay_trainer.records import PromptItem, Rollout
@@ -18,7 +19,7 @@ THINK, NO_THINK = ThinkingMode.THINK, ThinkingMode.NO_THINK
 
 
 def prompt(label: str = "fake", mode: ThinkingMode = THINK) -> PromptItem:
-    return PromptItem(row_id="v7", label=label, mode=mode, text="...", question="Is it?")
+    return asked(row_id="v7", label=label, mode=mode, text="...", question="Is it?")
 
 
 def rollout(text: str = "", num_tokens: int = 1) -> Rollout:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_prompts import asked
 from played_judge import played_judge
 
 from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
@@ -54,7 +55,7 @@ def make_judge(url: str, max_consecutive_failures: int = 100) -> Judge:
 
 def group(row_id: str, *texts: str, mode: ThinkingMode = ThinkingMode.THINK) -> RolloutGroup:
     return RolloutGroup(
-        prompt=PromptItem(row_id=row_id, label="fake", mode=mode, text="...", question="Is it?"),
+        prompt=asked(row_id=row_id, label="fake", mode=mode, text="...", question="Is it?"),
         rollouts=tuple(
             Rollout((1,) * 15, (-0.5,) * 15, text=text, truncated=False, policy_version=0)
             for text in texts

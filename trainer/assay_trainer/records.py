@@ -3,7 +3,7 @@
 A worked example, one prompt with two rollouts of which one was right::
 
     RolloutGroup(
-        prompt=PromptItem(row_id="v7", label="fake", mode=ThinkingMode.THINK,
+        prompt=PromptItem(row=ClipRow(row_id="v7", label="fake", ...), mode=ThinkingMode.THINK,
                           text="<|im_start|>...", question="Is this video real or fake?"),
         rollouts=(
             Rollout(token_ids=(9, 4, 2), sampler_logprobs=(-0.1, -0.7, -0.2),
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from assay_api import ThinkingMode
+from assay_data.dataset import ClipRow
 
 REAL, FAKE = "real", "fake"
 """Labels. Positive is fake. In the multiple-choice answer A is real and B is fake."""
@@ -39,18 +40,28 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class PromptItem:
-    """One question about one clip, as it is put to the model."""
+    """One question about one row of a dataset, as it is put to the model."""
 
-    row_id: str
-    """Identifies the dataset row, whose frames belong to the prompt."""
-    label: str
-    """The truth: `real` or `fake`."""
+    row: ClipRow
+    """The whole record: its media belong to the prompt, its answer and evidence to the rewards."""
     mode: ThinkingMode
     """The thinking mode that is asked for."""
     text: str
     """The whole prompt in the chat format, with one video mark that stands for all frames."""
     question: str
     """The question alone, as the judge is told it."""
+    opening: str = ""
+    """What of a completion the prompt already holds: `<think>`, if it ends inside the reasoning."""
+
+    @property
+    def row_id(self) -> str:
+        """Identifies the dataset row."""
+        return self.row.row_id
+
+    @property
+    def label(self) -> str:
+        """The truth: `real` or `fake`; empty where the row says nothing of a video's truth."""
+        return self.row.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ can group them by `group`. Frames are not copied: `row_id` leads to them in the 
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -68,43 +68,32 @@ class LoggedGroup:
     rollouts: tuple[LoggedRollout, ...]
 
 
-def write_rollouts(
-    store: Store,
-    step: int,
-    groups: Sequence[ScoredGroup],
-    rows: Mapping[str, tuple[str, str]],
-) -> None:
+def write_rollouts(store: Store, step: int, groups: Sequence[ScoredGroup]) -> None:
     """Write the groups of a step into the stage's folder.
 
     Args:
         store: the stage's folder.
         step: optimiser steps done once these groups are learned from.
         groups: the groups in the order of the batch.
-        rows: video id and generator of each dataset row in the groups, by row id.
     """
     records = [
-        record
-        for number, group in enumerate(groups)
-        for record in _records(step, number, group, rows[group.group.prompt.row_id])
+        record for number, group in enumerate(groups) for record in _records(step, number, group)
     ]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(records, _SCHEMA), buffer, compression="zstd")
     store.write(step_key("rollouts", step, "parquet"), buffer.getvalue())
 
 
-def _records(
-    step: int, number: int, scored: ScoredGroup, row: tuple[str, str]
-) -> list[dict[str, object]]:
+def _records(step: int, number: int, scored: ScoredGroup) -> list[dict[str, object]]:
     prompt = scored.group.prompt
-    video_id, generator = row
     return [
         {
             "step": step,
             "group": number,
             "row_id": prompt.row_id,
-            "video_id": video_id,
+            "video_id": prompt.row.video_id,
             "label": prompt.label,
-            "generator": generator,
+            "generator": prompt.row.generator,
             "mode": prompt.mode.value,
             "prompt": prompt.text,
             "response": rollout.text,

@@ -47,4 +47,4 @@ def balanced(rows: Sequence[ClipRow]) -> list[ClipRow]:
 def prompt_item(row: ClipRow, prompt: Prompt, mode: ThinkingMode) -> PromptItem:
     """Put the question about one row in one mode."""
     text, question = detection_prompt(prompt, mode)
-    return PromptItem(row_id=row.row_id, label=row.label, mode=mode, text=text, question=question)
+    return PromptItem(row=row, mode=mode, text=text, question=question)

@@ -186,8 +186,7 @@ class RlLoop:
         """Keep the step's numbers and its rollouts."""
         if self._leader is None:
             return
-        rows = {row.row_id: (row.video_id, row.generator) for row in self._parts.dataset.rows()}
-        write_rollouts(self._parts.store, batch.step, batch.groups, rows)
+        write_rollouts(self._parts.store, batch.step, batch.groups)
         self._mode_watch.see(batch.step, batch.counts)
         merged = {name: value for part in metrics for name, value in part.items()}
         self._recorder.record(batch.step, merged | self._clock.read())
