@@ -286,7 +286,7 @@ def resume(setup: Setup) -> dict[str, Any]:
     """Score the sampler's rollouts at the checkpoint, then repeat the second step."""
     from safetensors.torch import load_file
 
-    from assay_trainer.learner.batch import Completion
+    from assay_trainer.families.batch import Completion
 
     parts = build(setup)
     parts.checkpoints().resume()

@@ -110,15 +110,17 @@ def raw(pipe: Connection, model: Path, dataset: str) -> None:
     from transformers import AutoProcessor
     from vllm import LLM, SamplingParams
 
-    from assay_trainer.models.inputs import visual_token_ids
-    from assay_trainer.rollout.vllm_engine import BANNED_BIAS, engine_arguments, video
+    from assay_trainer.families.family import banned_ids
+    from assay_trainer.families.qwen2_5_vl import FAMILY
+    from assay_trainer.rollout.vllm_engine import BANNED_BIAS, engine_arguments
 
     config = engine_config()
     llm = LLM(str(model), **engine_arguments(model, config))
-    bias = dict.fromkeys(visual_token_ids(AutoProcessor.from_pretrained(model)), BANNED_BIAS)
+    tokenizer = AutoProcessor.from_pretrained(model).tokenizer
+    bias = dict.fromkeys(banned_ids(FAMILY, tokenizer), BANNED_BIAS)
     text, clips = prompts(model, dataset)
     for seed in iter(pipe.recv, None):
-        inputs = [{"prompt": text, "multi_modal_data": {"video": video(clip)}} for clip in clips]
+        inputs = [FAMILY.sampler_prompt(text, clip, tokenizer) for clip in clips]
         parameters = [
             SamplingParams(
                 n=_GROUP_SIZE,

@@ -30,7 +30,7 @@ from assay_data.dataset import ClipDataset
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_trainer.chat import detection_prompt
-from assay_trainer.learner.batch import Completion
+from assay_trainer.families.batch import Completion
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.ray_cluster import ray_cluster

@@ -7,7 +7,7 @@ from pathlib import Path
 from assay_api import ResolvedStageJob, ThinkingMode
 from assay_trainer import deadlines
 from assay_trainer.chat import detection_prompt
-from assay_trainer.learner.batch import Completion
+from assay_trainer.families.batch import Completion
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.parts import StageParts
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from assay_trainer.learner.batch import Completion, collate
+from assay_trainer.families.batch import Completion, collate
 from assay_trainer.learner.forward import RowScorer
-from assay_trainer.models.positions import mrope_positions
+from assay_trainer.records import Shown
 
 
 @pytest.fixture
@@ -14,8 +14,9 @@ def parts(make_parts):
 
 
 def score(parts, rows):
-    scorer = RowScorer(parts.policy.model, banned_ids=(), temperature=1.0)
-    return scorer(collate(rows, pad_id=0, tokens_per_second=parts.policy.tokens_per_second))
+    policy = parts.policy
+    scorer = RowScorer(policy.model, policy.family, banned_ids=(), temperature=1.0)
+    return scorer(collate(rows, pad_id=0))
 
 
 def chosen(table: torch.Tensor, row: Completion) -> torch.Tensor:
@@ -24,14 +25,15 @@ def chosen(table: torch.Tensor, row: Completion) -> torch.Tensor:
 
 def test_images_are_scored_as_a_plain_forward_does(parts) -> None:
     text = "<|im_start|>user\n" + "<|image_pad|>" * 2 + "Which?<|im_end|>\n"
-    clip = parts.clip(parts.dataset.rows()[0].row_id)
-    prompt = parts.encoder.encode(text, clip, frames_as_images=2)
+    row_id = parts.dataset.rows()[0].row_id
+    prompt = parts.encode(text, row_id, Shown.PICTURES, max_pictures=2)
     row = Completion(prompt, (5, 6, 7))
 
     out = score(parts, [row])
 
     ids = prompt.token_ids + row.token_ids
-    positions = mrope_positions(len(ids), prompt.spans, parts.policy.tokens_per_second)
+    after = (prompt.next_position + torch.arange(len(row.token_ids))).expand(3, -1)
+    positions = torch.cat([prompt.positions, after], dim=1)
     logits = parts.policy.model(
         input_ids=torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long),
@@ -44,7 +46,7 @@ def test_images_are_scored_as_a_plain_forward_does(parts) -> None:
 
 
 def test_a_prompt_must_have_a_mark_for_each_visual(parts) -> None:
-    clip = parts.clip(parts.dataset.rows()[0].row_id)
+    row_id = parts.dataset.rows()[0].row_id
 
     with pytest.raises(ValueError, match=r"has 0 marks <\|video_pad\|>, but there are 1 videos"):
-        parts.encoder.encode("no video", clip)
+        parts.encode("no video", row_id)

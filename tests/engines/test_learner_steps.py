@@ -6,7 +6,6 @@ from deepspeed.utils import safe_get_full_optimizer_state
 from torch import nn
 
 from assay_trainer.learner.forward import RowScorer
-from assay_trainer.models.inputs import visual_token_ids
 from assay_trainer.models.policy import load_policy
 
 LENGTHS = (5, 1, 12, 7, 12, 3, 9, 4)
@@ -47,8 +46,7 @@ def test_micro_batches_of_any_size_give_the_same_gradient(make_parts, draw_compl
 
 def load_scorer(folder: Path) -> RowScorer:
     policy = load_policy(folder, precision="Float32", lora=None, freeze_vision_tower=True)
-    banned = visual_token_ids(policy.processor)
-    return RowScorer(policy.model, banned_ids=banned, temperature=1.0)
+    return RowScorer(policy.model, policy.family, banned_ids=policy.banned_ids(), temperature=1.0)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

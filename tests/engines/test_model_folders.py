@@ -11,9 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from assay_api import InvalidInput
 from assay_api.stage import Lora
 from assay_trainer.chat import IMAGE, VIDEO
-from assay_trainer.models.inputs import PromptEncoder
+from assay_trainer.families.qwen2_5_vl import Qwen25VlEncoder
 from assay_trainer.models.policy import load_policy
-from assay_trainer.records import Clip
+from assay_trainer.records import Clip, Pictures
 
 REMEDY = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
 
@@ -54,10 +54,10 @@ def test_a_scratch_model_loads_unchanged_in_transformers(scratch_model: Path) ->
         fps=4.0,
         return_tensors="pt",
     )
-    encoded = PromptEncoder(processor).encode(text, Clip(frames, fps=4.0))
+    encoded = Qwen25VlEncoder(processor, 2.0).encode(text, Clip(frames, fps=4.0))
     assert encoded.token_ids == tuple(inputs["input_ids"][0].tolist())
     assert torch.equal(encoded.visual.pixel_values, inputs["pixel_values_videos"])
-    assert encoded.spans[0].grid == (8, 2, 3)
+    assert encoded.visual.grid_thw.tolist() == [[8, 4, 6]]
     out = model.generate(**inputs, max_new_tokens=3, do_sample=False)
     assert out.shape[1] > inputs["input_ids"].shape[1]
 
@@ -67,7 +67,7 @@ def test_images_are_encoded_as_transformers_does(scratch_model: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (4, 56, 84, 3), dtype=np.uint8)
     text = f"{IMAGE}{IMAGE}Which?"
 
-    encoded = PromptEncoder(processor).encode(text, Clip(frames, 4.0), frames_as_images=2)
+    encoded = Qwen25VlEncoder(processor, 2.0).encode(text, Pictures(frames[[1, 3]]))
 
     shown = [torch.tensor(frames[index]).permute(2, 0, 1) for index in (1, 3)]
     inputs = processor(text=[text], images=shown, return_tensors="pt")

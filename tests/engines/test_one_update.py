@@ -28,7 +28,8 @@ from assay_api.prompt import Prompt
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.chat import detection_prompt
-from assay_trainer.models.inputs import PromptEncoder, visual_token_ids
+from assay_trainer.families.family import banned_ids
+from assay_trainer.families.qwen2_5_vl import FAMILY, Qwen25VlEncoder
 from assay_trainer.records import Clip
 
 PROCESSES = Path(__file__).with_name("update_processes.py")
@@ -122,9 +123,9 @@ class PlainRuns:
     def __init__(self, model: Path, dataset: Path) -> None:
         self._folder = model
         processor = AutoProcessor.from_pretrained(model)
-        self._banned = visual_token_ids(processor)
+        self._banned = banned_ids(FAMILY, processor.tokenizer)
         self._mark = processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")
-        self._encoder = PromptEncoder(processor)
+        self._encoder = Qwen25VlEncoder(processor, 2.0)
         self._clips = ClipDataset.open(open_store(str(dataset)))
         self._question, _ = detection_prompt(
             Prompt(question="Real or fake? A) real B) fake"), ThinkingMode.THINK

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from assay_trainer.models.positions import VisualSpan, mrope_positions
+from assay_trainer.families.mrope import VisualSpan, mrope_positions
 
 
 @pytest.fixture(scope="module")

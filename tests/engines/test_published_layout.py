@@ -12,7 +12,7 @@ from assay_api import ThinkingMode
 from assay_api.prompt import BUSTERX_PROMPT
 from assay_api.stage import Lora
 from assay_trainer.chat import detection_prompt
-from assay_trainer.models.inputs import PromptEncoder
+from assay_trainer.families.qwen2_5_vl import Qwen25VlEncoder
 from assay_trainer.models.policy import load_policy
 from assay_trainer.records import Clip
 
@@ -66,8 +66,8 @@ def test_a_prompt_about_sixteen_frames_has_as_many_tokens_as_planned(
     frames = np.zeros((16, 364, 364, 3), dtype=np.uint8)
     text, _ = detection_prompt(BUSTERX_PROMPT, ThinkingMode.THINK)
 
-    encoded = PromptEncoder(processor).encode(text, Clip(frames, 4.0))
+    encoded = Qwen25VlEncoder(processor, 2.0).encode(text, Clip(frames, 4.0))
 
     words = len(processor.tokenizer(text)["input_ids"]) - 1
     assert len(encoded.token_ids) == 8 * 13 * 13 + words
-    assert encoded.spans[0].grid == (8, 13, 13)
+    assert encoded.visual.grid_thw.tolist() == [[8, 26, 26]]

@@ -11,11 +11,13 @@ from assay_api import EngineError, ThinkingMode
 from assay_api.prompt import Prompt
 from assay_trainer.answers import parse_answer
 from assay_trainer.chat import detection_prompt
-from assay_trainer.learner.batch import Completion, collate
+from assay_trainer.families.batch import Completion, collate
+from assay_trainer.families.qwen2_5_vl import Qwen25VlEncoder
 from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.weight_sync import WeightSync
-from assay_trainer.models.inputs import visual_token_ids
+from assay_trainer.prompts.row_media import row_media
+from assay_trainer.records import Shown
 from assay_trainer.rollout.pool import RolloutPool
 from assay_trainer.rollout.sampler import ClipRequest, SamplingPlan
 
@@ -56,8 +58,11 @@ def train(parts, draw_completions, num_steps: int = 3) -> None:
 def difference(parts, request: ClipRequest, samples, *, speed: float | None = None) -> float:
     """Return the largest difference between sampler and learner over a request's samples."""
     prompt = parts.encode(request.text, request.row_id)
+    if speed is not None:
+        clip = row_media(parts.dataset, request.row_id, Shown.VIDEO)
+        prompt = Qwen25VlEncoder(parts.policy.processor, speed).encode(request.text, clip)
     rows = [Completion(prompt, sample.rollout.token_ids) for sample in samples]
-    batch = collate(rows, pad_id=0, tokens_per_second=speed or parts.policy.tokens_per_second)
+    batch = collate(rows, pad_id=0)
     learner = parts.learner.score(batch).logprobs
     sampled = [torch.tensor(sample.rollout.sampler_logprobs) for sample in samples]
     return max(
@@ -96,7 +101,7 @@ def test_visual_tokens_are_never_sampled(pool, parts, requests) -> None:
     answers = pool.sample(requests, SamplingPlan(num_samples=16, max_tokens=24, temperature=2.0))
 
     drawn = {t for samples in answers for s in samples for t in s.rollout.token_ids}
-    banned = set(visual_token_ids(parts.policy.processor))
+    banned = set(parts.policy.banned_ids())
     assert len(drawn) > 250, "of 328 tokens nearly all come up"
     assert not drawn & banned
 
@@ -108,7 +113,7 @@ def test_all_that_was_drawn_is_in_the_text_but_for_the_token_that_ended_it(
 
     answers = pool.sample(requests, SamplingPlan(num_samples=16, max_tokens=24, temperature=2.0))
 
-    tokenizer = parts.policy.processor.tokenizer
+    tokenizer = parts.policy.tokenizer
     start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     rollouts = [sample.rollout for samples in answers for sample in samples]
     for rollout in rollouts:

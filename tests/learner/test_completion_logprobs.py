@@ -8,13 +8,13 @@ from plain_update import PlainPrompt, PlainRow, logprobs_and_entropy
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from assay_api import ScratchModel
+from assay_trainer.families.batch import Completion, collate
+from assay_trainer.families.inputs import EncodedPrompt, Visual
+from assay_trainer.families.mrope import VisualSpan, mrope_positions
 from assay_trainer.learner import forward
-from assay_trainer.learner.batch import Completion, collate
 from assay_trainer.learner.forward import RowScorer
 from assay_trainer.learner.learner import CompletionLogprobs
-from assay_trainer.models.inputs import EncodedPrompt, Visual
 from assay_trainer.models.policy import Policy, load_policy
-from assay_trainer.models.positions import VisualSpan
 from assay_trainer.models.scratch import make_scratch_model
 
 SIZES = {"hiddenSize": 32, "numLayers": 2, "numHeads": 2, "numKvHeads": 1}
@@ -22,6 +22,7 @@ SIZES |= {"visionHiddenSize": 32, "visionDepth": 2}
 GRIDS = {"video": ((5, 4, 4), (3, 4, 8), (2, 4, 4)), "image": ((1, 4, 4), (1, 4, 8), (1, 8, 4))}
 """Slices, rows and columns of patches of three prompts' media."""
 SECONDS_PER_SLICE = 1.3
+TOKENS_PER_SECOND = 2.0
 LENGTHS = (5, 1, 9, 7, 9, 3)
 SAMPLED = {"temperature": 0.7, "banned": (3, 99, 250)}
 
@@ -73,9 +74,10 @@ def completions(rows: list[PlainRow]) -> list[Completion]:
         if id(prompt) not in encoded:
             merged = (prompt.grid[0], prompt.grid[1] // 2, prompt.grid[2] // 2)
             start = prompt.token_ids.index(prompt.mark)
+            span = VisualSpan(start, merged, prompt.seconds_per_slice)
             encoded[id(prompt)] = EncodedPrompt(
                 prompt.token_ids,
-                (VisualSpan(start, merged, prompt.seconds_per_slice),),
+                mrope_positions(len(prompt.token_ids), [span], TOKENS_PER_SECOND),
                 Visual(prompt.kind, prompt.pixel_values, torch.tensor([prompt.grid])),
             )
     return [Completion(encoded[id(row.prompt)], row.token_ids) for row in rows]
@@ -86,10 +88,12 @@ def score(
 ) -> CompletionLogprobs:
     sampled = SAMPLED | sampled
     scorer = RowScorer(
-        policy.model, banned_ids=sampled["banned"], temperature=sampled["temperature"]
+        policy.model,
+        policy.family,
+        banned_ids=sampled["banned"],
+        temperature=sampled["temperature"],
     )
-    batch = collate(completions(rows), pad_id=pad_id, tokens_per_second=policy.tokens_per_second)
-    return scorer(batch)
+    return scorer(collate(completions(rows), pad_id=pad_id))
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from assay_trainer.models.float32_head import Float32Head, Float32Logits
+from assay_trainer.families.float32_head import Float32Head, Float32Logits
 
 
 def test_logits_of_bfloat16_are_not_rounded() -> None:

@@ -12,7 +12,7 @@ from played_engines import PlayedEncoder, PlayedLearner, PlayedRanks, played_par
 from assay_api import ResolvedStageJob, StopRequest
 from assay_api.layout import stop_file
 from assay_data.lessons import Example
-from assay_trainer.learner.batch import MicroBatch
+from assay_trainer.families.batch import MicroBatch
 from assay_trainer.loops import sft_job
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.sft import run_sft

@@ -22,11 +22,11 @@ from assay_api.stage import Lora
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.chat import END
-from assay_trainer.learner.batch import MicroBatch
+from assay_trainer.families.batch import MicroBatch
+from assay_trainer.families.inputs import EncodedPrompt, Visual
 from assay_trainer.learner.learner import CompletionLogprobs, LossOfMicroBatch, Update
 from assay_trainer.loops.parts import StageParts
-from assay_trainer.models.inputs import EncodedPrompt, Visual
-from assay_trainer.records import Clip, Rollout
+from assay_trainer.records import Media, Pictures, Rollout
 from assay_trainer.rewards.outcome import Outcome
 from assay_trainer.rollout.loaded_weights import LoadedWeights, weights_to_load
 from assay_trainer.rollout.sampler import ClipRequest, Sample, SampleRequest, SamplingPlan
@@ -274,11 +274,15 @@ class PlayedEncoder:
     asked: list[tuple[str, int]] = field(default_factory=list)
     """Text of each prompt, and as how many images its clip was shown; 0: as a video."""
 
-    def encode(self, text: str, clip: Clip, *, frames_as_images: int = 0) -> EncodedPrompt:
-        self.asked.append((text, frames_as_images))
-        pixels = torch.from_numpy(clip.frames.astype("float32")).reshape(len(clip.frames), -1)
-        visual = Visual("image" if frames_as_images else "video", pixels, torch.tensor([[1, 1, 1]]))
-        return EncodedPrompt(encoded(text), (), visual)
+    def encode(self, text: str, media: Media) -> EncodedPrompt:
+        ids = encoded(text)
+        self.asked.append((text, len(media.frames) if isinstance(media, Pictures) else 0))
+        positions = torch.arange(len(ids))[None]
+        if media is None:
+            return EncodedPrompt(ids, positions)
+        pixels = torch.from_numpy(media.frames.astype("float32")).reshape(len(media.frames), -1)
+        kind: Any = "image" if isinstance(media, Pictures) else "video"
+        return EncodedPrompt(ids, positions, Visual(kind, pixels, torch.tensor([[1, 1, 1]])))
 
     def encode_completion(self, text: str) -> tuple[int, ...]:
         return encoded(text)
@@ -322,8 +326,7 @@ def played_parts(job: ResolvedStageJob, learner: PlayedLearner | None = None) ->
     learner = learner or PlayedLearner()
     policy: Any = SimpleNamespace(
         exported_weights=learner.weights,
-        tokens_per_second=2.0,
-        processor=SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=PAD_ID)),
+        tokenizer=SimpleNamespace(pad_token_id=PAD_ID),
     )
     encoder: Any = PlayedEncoder()
     dataset = ClipDataset.open(open_store(job.dataset))

@@ -17,14 +17,20 @@ from unittest.mock import patch
 import pytest
 
 import assay_trainer.rollout
+from assay_trainer.families.qwen2_5_vl import Qwen25VlFamily
 
-PROCESSOR = SimpleNamespace(
-    tokenizer=SimpleNamespace(
-        convert_tokens_to_ids=lambda marks: range(len(marks)),
-        decode=lambda ids, **how: " ".join(map(str, ids)),
-    )
+TOKENIZER = SimpleNamespace(
+    convert_tokens_to_ids=lambda marks: range(len(marks)),
+    decode=lambda ids, **how: " ".join(map(str, ids)),
 )
-"""A model's processor whose marks of media have the first ids; its text shows the ids."""
+"""A tokenizer whose marks of media have the first ids; its text shows the ids."""
+
+
+class PlayedFamily(Qwen25VlFamily):
+    """Qwen2.5-VL, with the played tokenizer."""
+
+    def processor(self, folder: Path) -> Any:
+        return SimpleNamespace(tokenizer=TOKENIZER)
 
 
 class Fields(SimpleNamespace):
@@ -124,6 +130,5 @@ def load_played_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     with patch.dict(os.environ):
         spec.loader.exec_module(module)
-    loader = SimpleNamespace(from_pretrained=lambda folder: PROCESSOR)
-    monkeypatch.setattr(module, "AutoProcessor", loader)
+    monkeypatch.setattr(module, "family_of", lambda folder: PlayedFamily())
     return module

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from assay_trainer.models.inputs import completion_text
+from assay_trainer.families.inputs import completion_text
 
 SPECIAL = ["<|im_start|>", "<|im_end|>"]
 

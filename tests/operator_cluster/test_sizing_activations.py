@@ -18,12 +18,13 @@ from assay_operator.sizing.activations import (
     vision_bytes,
 )
 from assay_operator.sizing.shape import KNOWN, ModelShape, VisionShape
-from assay_trainer.learner.batch import Completion, collate
+from assay_trainer.families.batch import Completion, collate
+from assay_trainer.families.inputs import EncodedPrompt, Visual
+from assay_trainer.families.mrope import VisualSpan, mrope_positions
+from assay_trainer.families.qwen2_5_vl import FAMILY
+from assay_trainer.families.vision_attention import attend_by_window_size
 from assay_trainer.learner.forward import RowScorer
-from assay_trainer.models.inputs import EncodedPrompt, Visual
 from assay_trainer.models.policy import _adapted
-from assay_trainer.models.positions import VisualSpan
-from assay_trainer.models.vision_attention import attend_by_window_size
 
 SHAPE = ModelShape(
     name="tiny",
@@ -85,14 +86,15 @@ def prompt() -> EncodedPrompt:
     tokens = PATCHES // 4
     visual = Visual("video", torch.randn(PATCHES, 1176), torch.tensor([GRID]))
     span = VisualSpan(7, (GRID[0], GRID[1] // 2, GRID[2] // 2), 0.5)
-    return EncodedPrompt((5,) * 7 + (VIDEO_ID,) * tokens + (6,) * 9, (span,), visual)
+    ids = (5,) * 7 + (VIDEO_ID,) * tokens + (6,) * 9
+    return EncodedPrompt(ids, mrope_positions(len(ids), [span], 2.0), visual)
 
 
 def saved_bytes(model: torch.nn.Module) -> int:
     """Return the bytes that the trainer's own forward saves for its backward, weights left out."""
     encoded = prompt()
     rows = [Completion(encoded, (9,) * COMPLETION)] * ROWS
-    batch = collate(rows, pad_id=0, tokens_per_second=2.0)
+    batch = collate(rows, pad_id=0)
     weights = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     saved: dict[int, Tensor] = {}
 
@@ -100,7 +102,7 @@ def saved_bytes(model: torch.nn.Module) -> int:
         saved[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    scorer = RowScorer(model, banned_ids=(490,), temperature=1.0)
+    scorer = RowScorer(model, FAMILY, banned_ids=(490,), temperature=1.0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out = scorer(batch)
     assert out.logprobs.requires_grad

@@ -15,6 +15,7 @@ A worked example, one prompt with two rollouts of which one was right::
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from jaxtyping import UInt8
@@ -39,6 +40,25 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """Frames that are shown one by one, each as a picture of its own."""
+
+    frames: Frames
+
+
+Media = Clip | Pictures | None
+"""What a prompt shows besides text; None: nothing."""
+
+
+class Shown(StrEnum):
+    """How a prompt shows its row's frames."""
+
+    VIDEO = "Video"
+    PICTURES = "Pictures"
+    NOTHING = "Nothing"
+
+
+@dataclass(frozen=True, slots=True)
 class PromptItem:
     """One question about one row of a dataset, as it is put to the model."""
 
@@ -47,9 +67,11 @@ class PromptItem:
     mode: ThinkingMode
     """The thinking mode that is asked for."""
     text: str
-    """The whole prompt in the chat format, with one video mark that stands for all frames."""
+    """The whole prompt in the chat format, with a mark where the video or a picture is shown."""
     question: str
     """The question alone, as the judge is told it."""
+    shows: Shown = Shown.VIDEO
+    """How it shows the row's frames."""
     opening: str = ""
     """What of a completion the prompt already holds: `<think>`, if it ends inside the reasoning."""
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from transformers import AutoProcessor
-
 from assay_api import ThinkingMode
 from assay_api.control_tokens import control_tokens
 from assay_api.gpu_memory import ENGINE_SHARE
 from assay_trainer.answers import LETTERS, Parsed, parse_answer
 from assay_trainer.chat import detection_prompt
+from assay_trainer.families.family import family_of
 from assay_trainer.models.published import check_model_folder, model_card
 from assay_trainer.records import FAKE, Clip
 from assay_trainer.rollout.engine_config import EngineConfig
@@ -65,7 +64,8 @@ class Detector:
 
         check_model_folder(folder)
         self.card = model_card(folder)
-        self._tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+        family = family_of(folder)
+        self._tokenizer = family.tokenizer(family.processor(folder))
         self._plan = SamplingPlan(
             num_samples=1,
             max_tokens=max_completion_tokens,

@@ -19,8 +19,8 @@ from assay_api.running import Placement
 from assay_api.stage import Optimizer
 from assay_trainer import deadlines
 from assay_trainer.device import uses_gpu, warn_if_busy
+from assay_trainer.families.batch import MicroBatch
 from assay_trainer.learner.all_reduce import check_all_reduce
-from assay_trainer.learner.batch import MicroBatch
 from assay_trainer.learner.learner import CompletionLogprobs, LossOfMicroBatch, Update
 from assay_trainer.learner.schedule import learning_rate_schedule
 

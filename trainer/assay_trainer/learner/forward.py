@@ -6,20 +6,16 @@ Axes used in this file:
     hidden  width of the text model
 """
 
-from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import Qwen2_5_VLForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from assay_trainer.learner.batch import MicroBatch
+from assay_trainer.families.batch import MicroBatch
+from assay_trainer.families.family import Family
 from assay_trainer.learner.learner import CompletionLogprobs
-from assay_trainer.models.inputs import Visual
 from assay_trainer.models.policy import frozen_names
 
 _BANNED_BIAS = -100.0
@@ -45,20 +41,23 @@ class RowScorer(nn.Module):
 
     def __init__(
         self,
-        model: Qwen2_5_VLForConditionalGeneration,
+        model: nn.Module,
+        family: Family,
         *,
         banned_ids: tuple[int, ...],
         temperature: float,
     ) -> None:
-        """Wrap a Qwen2.5-VL, with or without adapters.
+        """Wrap a model, with or without adapters.
 
         Args:
             model: the model; with adapters, peft's wrapper of it.
+            family: what knows how to run it.
             banned_ids: token ids that the sampler may not draw.
             temperature: sampling temperature; logits are divided by it, as the sampler does.
         """
         super().__init__()
-        self.model: Qwen2_5_VLForConditionalGeneration = model
+        self.model: Any = model
+        self._family = family
         self._banned = banned_ids
         self._temperature = temperature
         self.register_state_dict_post_hook(_leave_out_frozen)  # type: ignore[no-untyped-call]
@@ -68,39 +67,10 @@ class RowScorer(nn.Module):
 
     def forward(self, batch: MicroBatch) -> CompletionLogprobs:
         """Score the completions of a micro-batch."""
-        qwen = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        features = self._features(qwen, batch.visuals)
-        rows = [tensor for row in batch.visual_of_row for tensor in features[row]]
-        kind = batch.visuals[0].kind
-        hidden = qwen.model(
-            input_ids=batch.input_ids,
-            # Causal, and padding comes last: no token of interest can see it.
-            attention_mask=None,
-            position_ids=batch.positions,
-            mm_encoder_outputs={kind: BaseModelOutputWithPooling(pooler_output=rows)},
-            use_cache=False,
-        ).last_hidden_state
+        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        hidden = self._family.hidden_states(base, batch)
         wanted = batch.predictor[..., None].expand(-1, -1, hidden.shape[-1])
-        return self._score(qwen.lm_head, hidden.gather(1, wanted), batch)
-
-    def _features(
-        self, qwen: Qwen2_5_VLForConditionalGeneration, visuals: Sequence[Visual]
-    ) -> list[tuple[Tensor, ...]]:
-        """Run the vision tower once over all clips; return each clip's features, per medium."""
-        trained = any(p.requires_grad for p in qwen.model.visual.parameters())
-        encode = (
-            qwen.model.get_video_features
-            if visuals[0].kind == "video"
-            else qwen.model.get_image_features
-        )
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            encoded = iter(
-                encode(
-                    torch.cat([visual.pixel_values for visual in visuals]),
-                    torch.cat([visual.grid_thw for visual in visuals]),
-                ).pooler_output
-            )
-        return [tuple(islice(encoded, len(visual.grid_thw))) for visual in visuals]
+        return self._score(base.lm_head, hidden.gather(1, wanted), batch)
 
     def _score(
         self, lm_head: nn.Module, hidden: Float[Tensor, "batch out hidden"], batch: MicroBatch

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay_trainer.learner.batch import MicroBatch
+from assay_trainer.families.batch import MicroBatch
 
 T = TypeVar("T")
 

@@ -13,7 +13,6 @@ from assay_data.store import open_store
 from assay_trainer.learner.deepspeed_engine import DeepSpeedLearner
 from assay_trainer.learner.forward import RowScorer
 from assay_trainer.loops.parts import StageParts
-from assay_trainer.models.inputs import PromptEncoder, visual_token_ids
 from assay_trainer.models.policy import load_policy
 from assay_trainer.models.start import start_folder
 from assay_trainer.required_rows import check_rows
@@ -43,14 +42,14 @@ def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
             freeze_vision_tower=spec.freeze_vision_tower,
         )
     scorer = RowScorer(
-        policy.model, banned_ids=visual_token_ids(policy.processor), temperature=temperature
+        policy.model, policy.family, banned_ids=policy.banned_ids(), temperature=temperature
     )
     method = spec.sft or spec.rl or spec.fusion
     assert method is not None
     learner = DeepSpeedLearner(
         scorer, method.optimizer, spec.placement, total_steps=spec.total_steps
     )
-    return StageParts(job, store, dataset, policy, learner, PromptEncoder(policy.processor))
+    return StageParts(job, store, dataset, policy, learner, policy.encoder())
 
 
 def _single_process_defaults() -> None:

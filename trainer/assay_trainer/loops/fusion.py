@@ -158,7 +158,7 @@ def _sample(
     prompts = [prompt_item(row, spec.prompt, ThinkingMode.THINK) for row in rows]
     answers = pool.sample(
         [
-            ClipRequest(p.text, p.row_id, derived_seed(spec.seed, "fusion", p.row_id))
+            ClipRequest(p.text, p.row_id, derived_seed(spec.seed, "fusion", p.row_id), p.shows)
             for p in prompts
         ],
         SamplingPlan(

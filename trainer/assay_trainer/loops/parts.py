@@ -9,15 +9,17 @@ from assay_api.digest import stage_job_digest
 from assay_data.dataset import ClipDataset
 from assay_data.store import Store
 from assay_trainer.checkpoints import Checkpoints
-from assay_trainer.learner.batch import Completion, MicroBatch, collate
+from assay_trainer.families.batch import Completion, MicroBatch, collate
+from assay_trainer.families.inputs import EncodedPrompt
 from assay_trainer.learner.learner import Learner
 from assay_trainer.loops.recorder import Recorder
-from assay_trainer.models.inputs import EncodedPrompt, PromptEncoder
-from assay_trainer.records import Clip
+from assay_trainer.prompts.row_media import row_media
+from assay_trainer.records import Shown
 from assay_trainer.tracking.sender import start_senders
 
 if TYPE_CHECKING:
     # A loop loads neither transformers nor DeepSpeed: it is given what it runs on.
+    from assay_trainer.families.family import PromptEncoder
     from assay_trainer.models.policy import Policy
 
 
@@ -31,20 +33,23 @@ class StageParts:
     dataset: ClipDataset
     policy: "Policy"
     learner: Learner
-    encoder: PromptEncoder
+    encoder: "PromptEncoder"
 
     @property
     def stage(self) -> TrainingStage:
         """The resource that the stage runs."""
         return self.job.stage
 
-    def clip(self, row_id: str) -> Clip:
-        """Return the sampled frames of a row."""
-        return Clip(self.dataset.frames(row_id), self.dataset.row(row_id).sampled_fps)
-
-    def encode(self, text: str, row_id: str) -> EncodedPrompt:
-        """Encode a prompt about a row, its clip as a video."""
-        return self.encoder.encode(text, self.clip(row_id))
+    def encode(
+        self,
+        text: str,
+        row_id: str,
+        shows: Shown = Shown.VIDEO,
+        max_pictures: int | None = None,
+    ) -> EncodedPrompt:
+        """Encode a prompt about a row, with what it shows of it."""
+        media = row_media(self.dataset, row_id, shows, max_pictures=max_pictures)
+        return self.encoder.encode(text, media)
 
     def checkpoints(self) -> Checkpoints:
         """Return the stage's checkpoints."""
@@ -71,8 +76,7 @@ class StageParts:
         return [
             collate(
                 completions[start : start + size],
-                pad_id=self.policy.processor.tokenizer.pad_token_id,
-                tokens_per_second=self.policy.tokens_per_second,
+                pad_id=self.policy.tokenizer.pad_token_id,
             ).to(self.learner.device)
             for start in range(0, len(completions), size)
         ]

@@ -11,7 +11,7 @@ from assay_api.stage import Rl
 from assay_trainer.algorithms.dapo import dapo_loss
 from assay_trainer.algorithms.dynamic_sampling import is_tie, num_batch_tokens
 from assay_trainer.algorithms.importance import importance_weights
-from assay_trainer.learner.batch import Completion, MicroBatch
+from assay_trainer.families.batch import Completion, MicroBatch
 from assay_trainer.learner.learner import CompletionLogprobs
 from assay_trainer.loops.agreement import LIMITS, Disagreement, disagreement, warn_of_disagreement
 from assay_trainer.loops.parts import StageParts
@@ -119,7 +119,7 @@ class MicroBatchLoss:
 
 def _rows(parts: StageParts, scored: ScoredGroup) -> list[Row]:
     prompt = scored.group.prompt
-    encoded = parts.encode(prompt.text, prompt.row_id)
+    encoded = parts.encode(prompt.text, prompt.row_id, prompt.shows)
     return [
         Row(Completion(encoded, rollout.token_ids), rollout.sampler_logprobs, advantage)
         for rollout, advantage in zip(scored.group.rollouts, scored.advantages, strict=True)

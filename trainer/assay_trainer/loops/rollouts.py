@@ -42,7 +42,12 @@ class Collector:
 
     def _sample(self, prompts: Sequence[PromptItem], cursor: int) -> list[RolloutGroup]:
         requests = [
-            ClipRequest(prompt.text, prompt.row_id, derived_seed(self._seed, "rollout", place))
+            ClipRequest(
+                prompt.text,
+                prompt.row_id,
+                derived_seed(self._seed, "rollout", place),
+                prompt.shows,
+            )
             for place, prompt in enumerate(prompts, start=cursor)
         ]
         answers = self._pool.sample(requests, self._plan)

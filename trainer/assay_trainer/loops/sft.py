@@ -8,11 +8,12 @@ from torch import Tensor
 
 from assay_data.dataset.order import ShuffledStream
 from assay_trainer.checkpoints import Position
-from assay_trainer.learner.batch import Completion
+from assay_trainer.families.batch import Completion
 from assay_trainer.learner.learner import CompletionLogprobs, Update
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.recorder import Clock, Recorder
 from assay_trainer.loops.stopping import Stop, StopWatch
+from assay_trainer.records import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class SftExample:
     row_id: str
     prompt: str
     completion: str
-    frames_as_images: int = 0
+    shows: Shown = Shown.VIDEO
+    max_pictures: int | None = None
+    """Shows at most so many of the row's frames as pictures; None: all."""
 
 
 def run_sft(parts: StageParts, examples: Sequence[SftExample], examples_per_step: int) -> Stop:
@@ -98,7 +101,5 @@ def learn(parts: StageParts, examples: Sequence[SftExample]) -> tuple[Update, fl
 
 def encode(parts: StageParts, example: SftExample) -> Completion:
     """Turn an example into tokens."""
-    prompt = parts.encoder.encode(
-        example.prompt, parts.clip(example.row_id), frames_as_images=example.frames_as_images
-    )
+    prompt = parts.encode(example.prompt, example.row_id, example.shows, example.max_pictures)
     return Completion(prompt, parts.encoder.encode_completion(example.completion))

@@ -19,6 +19,7 @@ from assay_trainer.loops.fusion import both_modes, collect
 from assay_trainer.loops.publish_model import publish_model
 from assay_trainer.loops.sft import SftExample, run_sft
 from assay_trainer.loops.stopping import SIGTERM_EXIT_CODE, Stop
+from assay_trainer.records import Shown
 
 
 def run_supervised(job: ResolvedStageJob) -> bool:
@@ -103,4 +104,6 @@ def _written(prompt: Prompt, sft: Sft, row: ClipRow, example: Example) -> SftExa
         text = judge_prompt(template, prompt.question, example.prompt, sft.frames_as_images)
     else:
         text, _ = detection_prompt(prompt, ThinkingMode.THINK)
-    return SftExample(row.row_id, text, example.response + END, sft.frames_as_images)
+    shows = Shown.PICTURES if sft.frames_as_images else Shown.VIDEO
+    pictures = sft.frames_as_images or None
+    return SftExample(row.row_id, text, example.response + END, shows, pictures)

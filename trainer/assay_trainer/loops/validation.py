@@ -55,7 +55,10 @@ class Validator:
         Where few answers keep to the answer format, a warning shows two of them and says what to
         do: a model that answers in another form has no right answer that could be learned from.
         """
-        requests = [ClipRequest(prompt.text, prompt.row_id, seed=0) for prompt in self._prompts]
+        requests = [
+            ClipRequest(prompt.text, prompt.row_id, seed=0, shows=prompt.shows)
+            for prompt in self._prompts
+        ]
         answers = [samples[0].rollout for samples in self._pool.sample(requests, self._plan)]
         pairs = list(zip(self._prompts, answers, strict=True))
         metrics: dict[str, float] = {}

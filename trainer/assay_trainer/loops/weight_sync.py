@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay_api import EngineError
 from assay_api.stage import Rl
-from assay_trainer.learner.batch import Completion
+from assay_trainer.families.batch import Completion
 from assay_trainer.loops.agreement import LIMITS
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.models.precision import DTYPES
@@ -31,8 +31,8 @@ class WeightSync:
         self._parts, self._pool, self._dtype = parts, pool, DTYPES[precision]
         self._tolerance = rl.logprob_tolerance or LIMITS[precision].canary_nats
         self._plan = SamplingPlan(1, _CANARY_TOKENS, rl.temperature)
-        self._request = ClipRequest(canary.text, canary.row_id, seed=0)
-        self._encoded = parts.encode(canary.text, canary.row_id)
+        self._request = ClipRequest(canary.text, canary.row_id, seed=0, shows=canary.shows)
+        self._encoded = parts.encode(canary.text, canary.row_id, canary.shows)
 
     def push(self, policy_version: int) -> float:
         """Load the weights into every engine; return the canary's largest difference in nats.

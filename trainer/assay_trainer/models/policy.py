@@ -5,30 +5,38 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from assay_api import InvalidInput
 from assay_api.stage import Lora
-from assay_trainer.models.float32_head import Float32Head
+from assay_trainer.families.family import Family, PromptEncoder, banned_ids, family_of
 from assay_trainer.models.precision import DTYPES
 from assay_trainer.models.published import check_model_folder
-from assay_trainer.models.vision_attention import attend_by_window_size
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A model with its processor; `model` is peft's wrapper if it has adapters."""
 
-    model: Qwen2_5_VLForConditionalGeneration | PeftModel
-    processor: AutoProcessor
+    model: PreTrainedModel | PeftModel
+    family: Family
+    processor: Any
+    """What stands beside the weights, such as the tokenizer."""
 
     @property
-    def base(self) -> Qwen2_5_VLForConditionalGeneration:
-        """The Qwen2.5-VL inside, without peft's wrapper around it."""
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self.family.tokenizer(self.processor)
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The model inside, without peft's wrapper around it."""
         return self.model.get_base_model() if self.has_adapters else self.model
 
     @property
@@ -36,10 +44,13 @@ class Policy:
         """Whether only adapters are trained."""
         return hasattr(self.model, "peft_config")
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Temporal positions per second of video."""
-        return float(self.base.config.vision_config.tokens_per_second)
+    def encoder(self) -> PromptEncoder:
+        """Return the encoder of its prompts."""
+        return self.family.encoder(self.processor, self.base.config)
+
+    def banned_ids(self) -> tuple[int, ...]:
+        """Return the ids that must not be sampled."""
+        return banned_ids(self.family, self.tokenizer)
 
     def exported_weights(self) -> Mapping[str, Tensor]:
         """Copy what a sampler needs to follow: all weights, or the adapters alone."""
@@ -103,27 +114,25 @@ def load_policy(
     """Load a model for training; the text model in full or through adapters.
 
     Raises:
-        InvalidInput: the folder is not a Qwen2.5-VL checkpoint with weights.
+        InvalidInput: the folder holds no checkpoint, or one of no family that there is.
     """
     check_model_folder(folder)
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=DTYPES[precision])
-    model.config.use_cache = False
-    attend_by_window_size(model)
-    model.lm_head = Float32Head(model.lm_head)
-    processor = AutoProcessor.from_pretrained(folder)
-    model.model.visual.requires_grad_(not freeze_vision_tower)
+    family = family_of(folder)
+    model = family.load(folder, DTYPES[precision])
+    if freeze_vision_tower:
+        family.freeze_vision_tower(model)
     # Adapters freeze all weights of the model itself.
-    return Policy(model if lora is None else _adapted(model, lora), processor)
+    adapted = model if lora is None else _adapted(model, family, lora)
+    return Policy(adapted, family, family.processor(folder))
 
 
-def _adapted(model: Qwen2_5_VLForConditionalGeneration, lora: Lora) -> PeftModel:
+def _adapted(model: PreTrainedModel, family: Family, lora: Lora) -> PeftModel:
     names = "|".join(lora.targets)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
-        # The vision tower has layers of the same names.
-        target_modules=rf".*language_model\..*\.({names})",
+        target_modules=rf"{family.text_layers}.*\.({names})",
         task_type="CAUSAL_LM",
     )
     try:

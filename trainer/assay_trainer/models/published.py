@@ -4,10 +4,8 @@ Beside a Hugging Face checkpoint stands `assay.json`: the prompt that the model 
 the frame plan of its dataset. Whoever uses the model asks it in the same way.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -16,6 +14,7 @@ from assay_api.hub import is_hub
 from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_data.store import Wanted, local_copy, open_store
 from assay_data.store.trees import describe, tree_digest
+from assay_trainer.families.registry import model_type
 from assay_trainer.models.pinning import hub_model
 
 RESULT = "model"
@@ -30,7 +29,7 @@ WEIGHTS = ".safetensors"
 """Extension of weights; pickles are never loaded."""
 _DESCRIPTION = (".json", ".txt", ".jinja", ".model")
 """Extensions of configurations and tokenizers."""
-_REMEDY = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
+_REMEDY = "give a folder in the Hugging Face format, such as that of Qwen2.5-VL-7B-Instruct"
 
 
 class ModelCard(Model):
@@ -74,7 +73,8 @@ def model_description(uri: str) -> Path:
     """Return a local folder with the model's configuration and tokenizer; weights aren't fetched.
 
     Raises:
-        InvalidInput: it is no place for files, or holds no Qwen2.5-VL checkpoint with weights.
+        InvalidInput: it is no place for files, or holds no checkpoint with weights of a family
+            that there is.
         StoreError: there is nothing, or it cannot be read.
     """
     folder = _local(uri, "description", _describes)
@@ -126,7 +126,7 @@ def model_card(folder: Path) -> ModelCard:
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise InvalidInput unless the folder holds a Qwen2.5-VL checkpoint with weights."""
+    """Raise InvalidInput unless the folder holds a checkpoint of a family that there is."""
     _check_description(folder)
     _check_weights(str(folder), [path.name for path in folder.iterdir()])
 
@@ -134,12 +134,7 @@ def check_model_folder(folder: Path) -> None:
 def _check_description(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise InvalidInput(f"model {folder}: no config.json there; {_REMEDY}")
-    architecture = model_config(folder).get("model_type")
-    if architecture != "qwen2_5_vl":
-        raise InvalidInput(
-            f"model {folder}: config.json has model_type {architecture!r}, allowed is "
-            f"'qwen2_5_vl'; {_REMEDY}"
-        )
+    model_type(folder)
 
 
 def _check_weights(place: str, names: Sequence[str]) -> None:
@@ -148,17 +143,3 @@ def _check_weights(place: str, names: Sequence[str]) -> None:
         raise InvalidInput(
             f"model {place}: no weights (*{WEIGHTS}) there, found {found}; {_REMEDY}"
         )
-
-
-def model_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration in a model's folder; without fields where it is no JSON object.
-
-    Raises:
-        InvalidInput: it is not JSON.
-    """
-    path = folder / "config.json"
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise InvalidInput(f"{path}: not JSON ({error}); download the model again") from error
-    return content if isinstance(content, dict) else {}

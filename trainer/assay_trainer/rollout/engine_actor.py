@@ -69,7 +69,6 @@ class RolloutEngine:
             sample_batch_invariantly()
         started = time.perf_counter()
         self._dataset = ClipDataset.open(open_store(config.dataset))
-        self._fps = {row.row_id: row.sampled_fps for row in self._dataset.rows()}
         import torch
 
         from assay_trainer.rollout.vllm_engine import VllmSampler
@@ -88,18 +87,18 @@ class RolloutEngine:
         self, requests: "Sequence[ClipRequest]", plan: "SamplingPlan"
     ) -> "list[tuple[Sample, ...]]":
         """Draw completions for each request, in order."""
-        from assay_trainer.records import Clip
+        from assay_trainer.prompts.row_media import row_media
         from assay_trainer.rollout.sampler import SampleRequest
 
-        clips = [
+        shown = [
             SampleRequest(
                 request.text,
-                Clip(self._dataset.frames(request.row_id), self._fps[request.row_id]),
+                row_media(self._dataset, request.row_id, request.shows),
                 request.seed,
             )
             for request in requests
         ]
-        return self._sampler.sample(clips, plan)
+        return self._sampler.sample(shown, plan)
 
     def load(self, weights: "Mapping[str, Tensor]", policy_version: int) -> "LoadedWeights":
         """Sample from these weights from now on; return what was loaded, as it is read back."""

@@ -16,5 +16,7 @@ class EngineConfig:
     lora: Lora | None = None
     memory_fraction: float = ENGINE_SHARE
     """Share of the whole GPU that the engine takes; on a CPU nothing depends on it."""
+    max_pictures: int = 0
+    """Pictures of a prompt, at most; a model of video and pictures makes room for them."""
     batch_invariant: bool = False
     """Whether results may not depend on what else is in the batch."""

@@ -21,7 +21,7 @@ from assay_api.gpu_memory import (
     text_forward_bytes,
     too_large,
 )
-from assay_trainer.models.published import model_config
+from assay_trainer.families.registry import model_config
 from assay_trainer.rollout.engine_config import EngineConfig
 
 _SIZES = (

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from assay_trainer.records import Clip, Rollout
+from assay_trainer.records import Media, Rollout, Shown
 from assay_trainer.rollout.loaded_weights import LoadedWeights
 
 
@@ -24,21 +24,22 @@ class SamplingPlan:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """A prompt whose one video mark stands for the clip."""
+    """A prompt in the chat format, with a mark where each medium is shown."""
 
     text: str
-    clip: Clip
+    media: Media
     seed: int
     """Of this request alone: the same request gives the same completions, in any batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """A prompt about a clip of the dataset; the engine reads the frames itself."""
+    """A prompt about a row of the dataset; the engine reads the frames itself."""
 
     text: str
     row_id: str
     seed: int
+    shows: Shown = Shown.VIDEO
 
 
 @dataclass(frozen=True, slots=True)

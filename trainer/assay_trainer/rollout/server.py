@@ -14,7 +14,7 @@ from typing import Self
 from assay_api import InvalidInput
 from assay_api.gpu_memory import ENGINE_SHARE, LEAST_CPU_CACHE_BYTES
 from assay_trainer.device import require_device, uses_gpu
-from assay_trainer.models.published import model_config
+from assay_trainer.families.registry import model_config
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.engine_memory import (
     check_engine_memory,

@@ -32,16 +32,16 @@ if not uses_gpu():
 
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoProcessor
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 
 from assay_api.gpu_memory import batched_tokens
 from assay_api.stage import Lora
 from assay_trainer import exported
+from assay_trainer.families.family import banned_ids, family_of
+from assay_trainer.families.inputs import completion_text
 from assay_trainer.models.generation import NO_PENALTIES
-from assay_trainer.models.inputs import completion_text, visual_token_ids
-from assay_trainer.records import Clip, Rollout
+from assay_trainer.records import Rollout
 from assay_trainer.rollout.engine_config import EngineConfig
 from assay_trainer.rollout.engine_memory import check_engine_memory, cpu_cache
 from assay_trainer.rollout.engine_weights import loaded_adapter, loaded_model
@@ -67,9 +67,9 @@ class VllmSampler:
         if uses_gpu():
             free, total = torch.cuda.mem_get_info()
             check_engine_memory(model, config, total_bytes=total, free_bytes=free)
-        processor = AutoProcessor.from_pretrained(model)
-        self._tokenizer = processor.tokenizer
-        self._bias = dict.fromkeys(visual_token_ids(processor), BANNED_BIAS)
+        self._family = family_of(model)
+        self._tokenizer = self._family.tokenizer(self._family.processor(model))
+        self._bias = dict.fromkeys(banned_ids(self._family, self._tokenizer), BANNED_BIAS)
         self._version = 0
         self._lora = config.lora
         self._dtype: torch.dtype = getattr(torch, config.precision.lower())
@@ -108,7 +108,7 @@ class VllmSampler:
         """
         self._forget()
         prompts = [
-            {"prompt": request.text, "multi_modal_data": {"video": video(request.clip)}}
+            self._family.sampler_prompt(request.text, request.media, self._tokenizer)
             for request in requests
         ]
         started = time.perf_counter()
@@ -225,7 +225,6 @@ def engine_arguments(model: Path, config: EngineConfig) -> dict[str, Any]:
         "max_num_batched_tokens": batched_tokens(config.max_model_length_tokens),
         # On a CPU vLLM cannot take back the random draw of a half-read prompt.
         "enable_chunked_prefill": uses_gpu(),
-        "limit_mm_per_prompt": {"image": 0, "video": 1},
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",
         # As the learner does; in BFloat16 a logit between 8 and 16 is only known to 0.06.
@@ -237,22 +236,9 @@ def engine_arguments(model: Path, config: EngineConfig) -> dict[str, Any]:
         "kv_cache_memory_bytes": None if uses_gpu() else cpu_cache(model, config),
         # Of a model's own defaults only the tokens that end an answer are used.
         "generation_config": "vllm",
+        **family_of(model).sampler_arguments(config.max_pictures),
         **_lora_arguments(config.lora),
     }
-
-
-def video(clip: Clip) -> tuple[Any, dict[str, Any]]:
-    """Return a clip as vLLM takes it: frames that are not to be sampled again, and their rate."""
-    num_frames = len(clip.frames)
-    metadata = {
-        "fps": clip.fps,
-        "duration": num_frames / clip.fps,
-        "total_num_frames": num_frames,
-        "frames_indices": list(range(num_frames)),
-        "video_backend": "assay",
-        "do_sample_frames": False,
-    }
-    return clip.frames.copy(), metadata
 
 
 def _lora_arguments(lora: Lora | None) -> dict[str, Any]:

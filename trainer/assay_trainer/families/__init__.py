@@ -1,0 +1,1 @@
+"""Model families, one a file: `family.py` says what a family is, and which there are."""
