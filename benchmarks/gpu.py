@@ -346,7 +346,6 @@ def step(parts: Any, *, seed: int) -> dict[str, Any]:
 
     from assay_api import ThinkingMode
     from assay_trainer.loops.policy_update import learn
-    from assay_trainer.loops.prompts import prompt_item
     from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup
 
     spec, rng = parts.stage.spec, torch.Generator().manual_seed(seed)
@@ -358,7 +357,7 @@ def step(parts: Any, *, seed: int) -> dict[str, Any]:
         logprobs = (-math.log(100_000),) * length
         rollouts = tuple(Rollout(tuple(one), logprobs, "", False, 1) for one in ids)
         signs = tuple(float((-1) ** place) for place in range(_GROUP_SIZE))
-        group = RolloutGroup(prompt_item(row, spec.prompt, ThinkingMode.THINK), rollouts)
+        group = RolloutGroup(parts.prompts.item(row, ThinkingMode.THINK), rollouts)
         right = tuple(sign > 0 for sign in signs)
         groups.append(ScoredGroup(group, {}, signs, right, signs))
     started = time.perf_counter()

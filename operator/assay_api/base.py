@@ -221,12 +221,19 @@ class Split(StrEnum):
     TEST = "Test"
 
 
-class ScratchModel(Model):
-    """A randomly initialised Qwen2.5-VL with a tokenizer of its own, for CPUs and for tests.
+VISION_FIELDS = ("vision_hidden_size", "vision_depth")
+VISION_ONLY = "with family: Qwen25Vl; a text model has no vision tower"
 
-    It has exactly the Hugging Face format of the real one; only the sizes differ.
+
+class ScratchModel(Model):
+    """A randomly initialised model with a tokenizer of its own, for CPUs and for tests.
+
+    It has exactly the Hugging Face format of a real one; only the sizes differ.
     """
 
+    family: Literal["Qwen25Vl", "Qwen2"] = Field(
+        default="Qwen25Vl", description="Kind of model: of videos and text, or of text only."
+    )
     hidden_size: int = Field(default=128, ge=32, le=65_536, description="Width of the text model.")
     num_layers: int = Field(default=3, ge=1, le=1024, description="Layers of the text model.")
     num_heads: int = Field(
@@ -249,6 +256,12 @@ class ScratchModel(Model):
         default=4096, ge=512, le=MAX_TOKENS, description="Context in tokens."
     )
     seed: Seed = Field(default=0, description="Seed of the random weights.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.family != "Qwen25Vl":
+            check_idle(self, VISION_FIELDS, VISION_ONLY)
+        return self
 
 
 class ModelSource(OneOf):

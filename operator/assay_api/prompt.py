@@ -1,23 +1,48 @@
-"""What a model is asked about each clip."""
+"""What a model is asked about each row of a dataset."""
 
-from pydantic import Field
+from enum import StrEnum
+from typing import Self
 
-from assay_api.base import Model
+from pydantic import Field, model_validator
+
+from assay_api.base import MAX_TOKENS, Model, check_idle
 
 _MAX_PROMPT = 16_384
 """Characters."""
 
 
-class Prompt(Model):
-    """What the model is asked about each clip: the question, then how to answer in each mode."""
+class PromptSource(StrEnum):
+    """What each row is asked."""
 
+    QUESTION = "Question"
+    PROBLEM = "Problem"
+    MESSAGES = "Messages"
+    RAW = "Raw"
+
+
+QUESTION_FIELDS = ("question",)
+QUESTION_ONLY = "with source: Question; the others ask what the row does"
+CHAT_FIELDS = ("system", "think", "no_think", "flags")
+CHAT_ONLY = "with source: Question or Problem; others ask the row's own text"
+
+
+class Prompt(Model):
+    """What the model is asked about each row: a question, then how to answer in each mode."""
+
+    source: PromptSource = Field(
+        default=PromptSource.QUESTION,
+        description="Where the question comes from. Question: `question`, the same about each "
+        "row's video. Problem: the row's own question, with its pictures. Messages: the row's "
+        "conversation. Raw: the row's text to the letter, without a chat format, as for a base "
+        "model; it may end inside <think>.",
+    )
     system: str | None = Field(
         default=None, max_length=_MAX_PROMPT, description="System message; unset: none."
     )
     question: str = Field(
-        min_length=1,
+        default="",
         max_length=_MAX_PROMPT,
-        description="Text after the video. Judges are told it too.",
+        description="Question: text after the video. Judges are told it too.",
     )
     think: str | None = Field(
         default=None,
@@ -33,6 +58,26 @@ class Prompt(Model):
         max_length=_MAX_PROMPT,
         description="The same in the mode NoThink, before the flag /no_think.",
     )
+    flags: bool = Field(
+        default=True, description="End the question with the flag /think or /no_think of its mode."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_TOKENS,
+        description="Rows whose prompt is longer, in tokens, are left out and counted. Unset: the "
+        "model's context, less the longest completion.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source is not PromptSource.QUESTION:
+            check_idle(self, QUESTION_FIELDS, QUESTION_ONLY)
+        elif not self.question.strip():
+            raise ValueError("question is required with source: Question")
+        if self.source in (PromptSource.MESSAGES, PromptSource.RAW):
+            check_idle(self, CHAT_FIELDS, CHAT_ONLY)
+        return self
 
 
 BUSTERX_QUESTION = (

@@ -23,7 +23,7 @@ from assay_api.base import (
 )
 from assay_api.judge_prompt import JudgeTemplate, check_template
 from assay_api.platform import EnvVar, Toleration
-from assay_api.prompt import BUSTERX_PROMPT, Prompt
+from assay_api.prompt import BUSTERX_PROMPT, Prompt, PromptSource
 from assay_api.rewards import MAX_COMPLETION_TOKENS, Reward, check_rewards
 from assay_api.running import Checkpoint, Gate, Placement, Retry
 from assay_api.tracking import Tracker
@@ -75,13 +75,18 @@ class Optimizer(Model):
     )
 
 
+OWN_RESPONSE = "Response"
+"""The task of SFT that learns each row's own response."""
+
+
 class Sft(Model):
     """Supervised fine-tuning on the rows' own examples of one task."""
 
     task: str = Field(
         min_length=1,
         max_length=63,
-        description="Which examples of the dataset's rows, e.g. Describe, Judge.",
+        description="Which examples of the dataset's rows, e.g. Describe, Judge. Response: each "
+        "row's own response.",
     )
     frames_as_images: int = Field(
         default=0,
@@ -307,6 +312,11 @@ class TrainingStageSpec(Model):
             raise ValueError("rewards belong to, and are required by, the method rl")
         if self.rl is not None:
             check_rewards(self.rewards, self.rl.modes, self.rl.max_completion_tokens)
+        if self.fusion is not None and self.prompt.source is not PromptSource.QUESTION:
+            raise ValueError(
+                f"prompt.source ({self.prompt.source.value}): fusion learns from right answers to "
+                "one question about clips of both classes: use source: Question"
+            )
         if self.rl is None and self.checkpoint.keep_best:
             raise ValueError(
                 f"checkpoint.keepBest ({self.checkpoint.keep_best}) goes by held-out accuracy, "

@@ -97,7 +97,7 @@ def message_of(text: str) -> str:
         ),
         (
             RL + "  prompt: {system: Be brief.}\n",
-            "field spec.prompt.question: is required, and missing",
+            "field spec.prompt: question is required with source: Question",
         ),
         (
             "  sft: {task: Judge, steps: 1, promptTemplate: Rate it}\n",

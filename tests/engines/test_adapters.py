@@ -5,7 +5,6 @@ import torch
 
 from assay_api import EngineError, ThinkingMode
 from assay_api.stage import Lora
-from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.rollout.sampler import SamplingPlan
 
@@ -45,7 +44,7 @@ def build(make_parts, rl):
 
 
 def weight_sync(parts, pool) -> WeightSync:
-    canary = prompt_item(parts.dataset.rows()[0], parts.stage.spec.prompt, ThinkingMode.THINK)
+    canary = parts.prompts.item(parts.dataset.rows()[0], ThinkingMode.THINK)
     return WeightSync(parts, pool, canary, parts.stage.spec.rl)
 
 

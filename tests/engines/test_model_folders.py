@@ -15,7 +15,7 @@ from assay_trainer.families.qwen2_5_vl import Qwen25VlEncoder
 from assay_trainer.models.policy import load_policy
 from assay_trainer.records import Clip, Pictures
 
-REMEDY = "give a folder in the Hugging Face format of Qwen2.5-VL-7B-Instruct"
+REMEDY = "give a folder in the Hugging Face format, such as that of Qwen2.5-VL-7B-Instruct"
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_folder_without_weights_is_refused(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["qwen2", "not_known_to_transformers", None])
+@pytest.mark.parametrize("name", ["mistral", "not_known_to_transformers", None])
 def test_another_architecture_is_refused(folder: Path, name: str | None) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": name}))
@@ -115,7 +115,8 @@ def test_another_architecture_is_refused(folder: Path, name: str | None) -> None
         load(folder)
 
     assert str(caught.value) == (
-        f"model {folder}: config.json has model_type {name!r}, allowed is 'qwen2_5_vl'; {REMEDY}"
+        f"model {folder}: config.json has model_type {name!r}, allowed are 'qwen2_5_vl', 'qwen2', "
+        "'qwen3', 'llama'; give the folder of such a model, in the Hugging Face format"
     )
 
 

@@ -14,7 +14,6 @@ from assay_trainer.chat import detection_prompt
 from assay_trainer.families.batch import Completion, collate
 from assay_trainer.families.qwen2_5_vl import Qwen25VlEncoder
 from assay_trainer.loops.agreement import LIMITS
-from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.prompts.row_media import row_media
 from assay_trainer.records import Shown
@@ -173,7 +172,7 @@ class Deaf:
 
 def weight_sync(parts, pool, method=None) -> WeightSync:
     row = parts.dataset.rows()[0]
-    canary = prompt_item(row, parts.stage.spec.prompt, ThinkingMode.THINK)
+    canary = parts.prompts.item(row, ThinkingMode.THINK)
     return WeightSync(parts, pool, canary, method or parts.stage.spec.rl)
 
 

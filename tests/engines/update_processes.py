@@ -22,7 +22,6 @@ from assay_trainer.checkpoints import Position
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.policy_update import learn
-from assay_trainer.loops.prompts import prompt_item
 from assay_trainer.records import Rollout, RolloutGroup, ScoredGroup
 
 
@@ -41,7 +40,7 @@ def scored_group(parts: StageParts, written: dict[str, Any]) -> ScoredGroup:
         for one in rows
     )
     return ScoredGroup(
-        group=RolloutGroup(prompt_item(row, parts.stage.spec.prompt, ThinkingMode.THINK), rollouts),
+        group=RolloutGroup(parts.prompts.item(row, ThinkingMode.THINK), rollouts),
         terms={},
         rewards=tuple(one["advantage"] for one in rows),
         correct=tuple(one["advantage"] > 0 for one in rows),

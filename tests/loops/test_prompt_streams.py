@@ -9,11 +9,17 @@ from made_clips import clip_row
 from assay_api import ThinkingMode
 from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_data.dataset import ClipRow
+from assay_trainer.chat import conversation
 from assay_trainer.loops.prompts import PromptStream, balanced
 from assay_trainer.loops.validation import held_out_sample
+from assay_trainer.prompts.row_prompts import RowPrompts
 
 MODES = (ThinkingMode.THINK, ThinkingMode.NO_THINK)
 seeds, places = st.integers(0, 2**31), st.integers(0, 200)
+
+
+def clip_prompts(prompt: Prompt) -> RowPrompts:
+    return RowPrompts(prompt, conversation)
 
 
 def row(name: str, label: str = "real") -> ClipRow:
@@ -24,7 +30,7 @@ def row(name: str, label: str = "real") -> ClipRow:
 def test_each_prompt_asks_in_the_mode_that_is_wanted_of_it(modes, seed, start) -> None:
     rows = [row(f"v{index}") for index in range(7)]
 
-    drawn = PromptStream(rows, Prompt(question="Real?"), seed).draw(start, modes)
+    drawn = PromptStream(rows, clip_prompts(Prompt(question="Real?")), seed).draw(start, modes)
 
     assert [item.mode for item in drawn] == modes
     for item in drawn:
@@ -35,7 +41,7 @@ def test_each_prompt_asks_in_the_mode_that_is_wanted_of_it(modes, seed, start) -
 @given(seed=seeds, start=places, modes=st.lists(st.sampled_from(MODES), max_size=30))
 def test_any_prompt_is_reached_without_what_came_before(seed, start, modes) -> None:
     rows = [row(f"v{index}") for index in range(7)]
-    stream = PromptStream(rows, BUSTERX_PROMPT, seed)
+    stream = PromptStream(rows, clip_prompts(BUSTERX_PROMPT), seed)
     before = [ThinkingMode.THINK] * start
 
     assert stream.draw(start, modes) == stream.draw(0, before + modes)[start:]
@@ -47,7 +53,7 @@ def test_a_round_asks_about_both_classes_equally_often(num_real, num_fake, seed)
     rows += [row(f"f{index}", "fake") for index in range(num_fake)]
     most = max(num_real, num_fake)
 
-    drawn = PromptStream(rows, BUSTERX_PROMPT, seed).draw(0, MODES * most)
+    drawn = PromptStream(rows, clip_prompts(BUSTERX_PROMPT), seed).draw(0, MODES * most)
 
     assert Counter(item.label for item in drawn) == {"real": most, "fake": most}
     times = Counter(item.row_id for item in drawn)

@@ -34,7 +34,9 @@ def opened(tmp_path: Path, rows: Sequence[ClipRow]) -> ClipDataset:
 
 
 def method(name: str) -> Any:
-    return SimpleNamespace(**{"rl": None, "sft": None, "fusion": None} | {name: object()})
+    given = {name: Sft(task="Describe", steps=1) if name == "sft" else object()}
+    none = {"rl": None, "sft": None, "fusion": None}
+    return SimpleNamespace(**none | given, prompt=Prompt(question="Is it?"))
 
 
 def test_rows_that_lack_something_are_counted_by_what_they_lack() -> None:

@@ -21,12 +21,12 @@ from assay_api import ResolvedJudge, ResolvedStageJob
 from assay_api.stage import Lora
 from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
-from assay_trainer.chat import END
+from assay_trainer.chat import END, conversation
 from assay_trainer.families.batch import MicroBatch
 from assay_trainer.families.inputs import EncodedPrompt, Visual
 from assay_trainer.learner.learner import CompletionLogprobs, LossOfMicroBatch, Update
 from assay_trainer.loops.parts import StageParts
-from assay_trainer.records import Media, Pictures, Rollout
+from assay_trainer.records import Media, Pictures, Rollout, Shown
 from assay_trainer.rewards.outcome import Outcome
 from assay_trainer.rollout.loaded_weights import LoadedWeights, weights_to_load
 from assay_trainer.rollout.sampler import ClipRequest, Sample, SampleRequest, SamplingPlan
@@ -327,6 +327,8 @@ def played_parts(job: ResolvedStageJob, learner: PlayedLearner | None = None) ->
     policy: Any = SimpleNamespace(
         exported_weights=learner.weights,
         tokenizer=SimpleNamespace(pad_token_id=PAD_ID),
+        family=SimpleNamespace(shows=frozenset(Shown)),
+        render=conversation,
     )
     encoder: Any = PlayedEncoder()
     dataset = ClipDataset.open(open_store(job.dataset))

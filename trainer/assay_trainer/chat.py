@@ -11,6 +11,7 @@ from typing import Any
 
 from assay_api import ThinkingMode
 from assay_api.prompt import Prompt
+from assay_data.dataset.rows import Turn
 
 END = "<|im_end|>"
 """Ends a turn; the sampler stops at it."""
@@ -41,11 +42,27 @@ _FENCE_TAG = re.compile(r"<\s*/?\s*reasoning\s*>?", re.IGNORECASE)
 
 def detection_prompt(prompt: Prompt, mode: ThinkingMode) -> tuple[str, str]:
     """Return the whole prompt about one clip, and the question alone as the judge is told it."""
-    system = _turn("system", prompt.system) if prompt.system else ""
+    system = [Turn("system", prompt.system)] if prompt.system else []
+    user = Turn("user", f"{VIDEO}{asked(prompt, prompt.question, mode)}")
+    return conversation([*system, user]), prompt.question
+
+
+def asked(prompt: Prompt, question: str, mode: ThinkingMode) -> str:
+    """Return a question with how to answer it in a mode, and the mode's flag.
+
+    Example:
+        >>> asked(Prompt(question="Is it?", think="Reason."), "Is it?", ThinkingMode.THINK)
+        'Is it? Reason. /think'
+    """
     how_to_answer = prompt.think if mode is ThinkingMode.THINK else prompt.no_think
-    asked = " ".join(part for part in (prompt.question, how_to_answer, FLAGS[mode]) if part)
-    user = _turn("user", f"{VIDEO}{asked}")
-    return f"{system}{user}<|im_start|>assistant\n", prompt.question
+    flag = FLAGS[mode] if prompt.flags else None
+    return " ".join(part for part in (question, how_to_answer, flag) if part)
+
+
+def conversation(turns: Sequence[Turn]) -> str:
+    """Return a conversation in the format, up to where the answer begins."""
+    said = "".join(_turn(turn.role, turn.content) for turn in turns)
+    return f"{said}<|im_start|>assistant\n"
 
 
 def judge_prompt(template: str, question: str, reasoning: str, num_images: int) -> str:
@@ -58,8 +75,8 @@ def judge_prompt(template: str, question: str, reasoning: str, num_images: int) 
         num_images: frames shown.
     """
     before, after = judge_texts(template, question, reasoning)
-    user = _turn("user", before + IMAGE * num_images + after)
-    return f"{_turn('system', JUDGE_SYSTEM)}{user}<|im_start|>assistant\n"
+    user = Turn("user", before + IMAGE * num_images + after)
+    return conversation([Turn("system", JUDGE_SYSTEM), user])
 
 
 def judge_messages(

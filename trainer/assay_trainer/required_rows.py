@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from assay_api import InvalidInput, Split
-from assay_api.stage import TrainingStageSpec
+from assay_api.prompt import PromptSource
+from assay_api.stage import OWN_RESPONSE, Sft, TrainingStageSpec
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import count_lacks, lack_of, usable_rows
 
@@ -17,31 +18,45 @@ def check_rows(dataset: ClipDataset, spec: TrainingStageSpec) -> None:
     Raises:
         InvalidInput: it can use none.
     """
-    train = dataset.rows(Split.TRAIN)
+    train, source = dataset.rows(Split.TRAIN), spec.prompt.source
     if spec.rl is not None:
-        require_rows(train, "Train", needs_label=True)
-        require_rows(dataset.rows(Split.TEST), "Test", needs_label=True)
-    elif spec.sft is not None and (taught := [row for row in train if row.examples]):
-        require_rows(taught, "Train", needs_label=False)
+        require_rows(train, "Train", needs_label=True, source=source)
+        require_rows(dataset.rows(Split.TEST), "Test", needs_label=True, source=source)
+    elif spec.sft is not None and (taught := [row for row in train if is_taught(row, spec.sft)]):
+        require_rows(taught, "Train", needs_label=False, source=source)
 
 
-def require_rows(rows: Sequence[ClipRow], part: str, *, needs_label: bool) -> tuple[ClipRow, ...]:
+def is_taught(row: ClipRow, sft: Sft) -> bool:
+    """Tell whether a row has something to be learned: examples, or a response of its own."""
+    return bool(row.response.strip() if sft.task == OWN_RESPONSE else row.examples)
+
+
+def require_rows(
+    rows: Sequence[ClipRow],
+    part: str,
+    *,
+    needs_label: bool,
+    source: PromptSource = PromptSource.QUESTION,
+) -> tuple[ClipRow, ...]:
     """Return the rows that can be used; warn of the others, by what they lack.
 
     Args:
         rows: of one part of a dataset.
         part: its name.
         needs_label: whether answers are compared with the truth.
+        source: where the question comes from.
 
     Raises:
         InvalidInput: none can be used.
     """
-    usable = usable_rows(rows, needs_label=needs_label)
+    usable = usable_rows(rows, needs_label=needs_label, source=source)
     if len(usable) == len(rows) > 0:
         return usable
-    lacks = count_lacks(rows, needs_label=needs_label)
+    lacks = count_lacks(rows, needs_label=needs_label, source=source)
     told = ", ".join(f"{lack}: {count}" for lack, count in lacks.items())
-    first = next((row for row in rows if lack_of(row, needs_label=needs_label)), None)
+    first = next(
+        (row for row in rows if lack_of(row, needs_label=needs_label, source=source)), None
+    )
     named = f"; the first is {first.row_id} ({first.source})" if first else ""
     if not usable:
         raise InvalidInput(

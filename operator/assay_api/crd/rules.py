@@ -11,7 +11,17 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from assay_api.base import HUB, HUB_URI, Model, ModelRef, ModelSource, OneOf
+from assay_api.base import (
+    HUB,
+    HUB_URI,
+    VISION_FIELDS,
+    VISION_ONLY,
+    Model,
+    ModelRef,
+    ModelSource,
+    OneOf,
+    ScratchModel,
+)
 from assay_api.dataset import (
     AT_FPS_FIELDS,
     AT_FPS_ONLY,
@@ -26,6 +36,7 @@ from assay_api.dataset import (
 from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
+from assay_api.prompt import CHAT_ONLY, QUESTION_FIELDS, QUESTION_ONLY, Prompt
 from assay_api.reward_model import SERVED_FIELDS, SERVED_ONLY, RewardModelSpec
 from assay_api.rewards import OVERLONG_FIELDS, OVERLONG_ONLY, Reward
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
@@ -112,6 +123,8 @@ def _default(model: type[Model], name: str) -> str:
     field = model.model_fields[name]
     if isinstance(field.default, str):
         return f"'{field.default}'"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return repr(float(field.default) if field.annotation is float else field.default)
 
 
@@ -178,6 +191,7 @@ def _template_rules(frames: str) -> tuple[Rule, ...]:
 
 RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     ModelSource: (_HUB_URI,),
+    ScratchModel: _idle(ScratchModel, VISION_FIELDS, "self.family == 'Qwen25Vl'", VISION_ONLY),
     ModelRef: (_HUB_URI,),
     Reward: (
         Rule(
@@ -189,6 +203,22 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "bufferTokens is the length of the ramp before maxTokens and must be smaller",
         ),
         *_idle(Reward, OVERLONG_FIELDS, "self.type == 'Overlong'", OVERLONG_ONLY),
+    ),
+    Prompt: (
+        Rule(
+            "self.source != 'Question' || self.question.trim().size() > 0",
+            "question is required with source: Question",
+        ),
+        *_idle(Prompt, QUESTION_FIELDS, "self.source == 'Question'", QUESTION_ONLY),
+        *_idle(Prompt, ("flags",), "self.source in ['Question', 'Problem']", CHAT_ONLY),
+        *(
+            Rule(
+                f"self.source in ['Question', 'Problem'] || !has(self.{field})",
+                f"{field} acts only {CHAT_ONLY}: leave it out",
+                field=f".{field}",
+            )
+            for field in ("system", "think", "noThink")
+        ),
     ),
     Rl: _idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
     Tracker: (
@@ -239,6 +269,12 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
                 field=f".{method}.examplesPerStep",
             )
             for method in ("sft", "fusion")
+        ),
+        Rule(
+            "!has(self.fusion) || !has(self.prompt) || self.prompt.source == 'Question'",
+            "fusion learns from right answers to one question about clips of both classes: use "
+            "source: Question",
+            field=".prompt.source",
         ),
         *_idle(Placement, ENGINE_FIELDS, "!has(self.sft)", ENGINE_ONLY, "self.placement"),
         Rule(

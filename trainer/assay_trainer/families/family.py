@@ -10,7 +10,7 @@ Axes used in this file:
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay_data.dataset.rows import Turn
 from assay_trainer.families.inputs import EncodedPrompt
 from assay_trainer.families.registry import FAMILIES, model_type
-from assay_trainer.records import Media
+from assay_trainer.records import Media, Shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,6 +54,11 @@ class Family(Protocol):
         ...
 
     @property
+    def shows(self) -> frozenset[Shown]:
+        """What prompts may show."""
+        ...
+
+    @property
     def media_tokens(self) -> tuple[str, ...]:
         """Tokens that stand for media: a sampled one would have no content."""
         ...
@@ -71,6 +77,14 @@ class Family(Protocol):
 
     def tokenizer(self, processor: Any) -> "PreTrainedTokenizerBase":
         """Return the processor's tokenizer."""
+        ...
+
+    def render(self, turns: Sequence[Turn], tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return a conversation in the model's chat format, up to where its answer begins.
+
+        Raises:
+            InvalidInput: the model has no chat format.
+        """
         ...
 
     def encoder(self, processor: Any, config: Any) -> PromptEncoder:

@@ -23,12 +23,14 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from assay_data.dataset.rows import Turn
+from assay_trainer.chat import conversation
 from assay_trainer.families.batch import MicroBatch
 from assay_trainer.families.float32_head import Float32Head
 from assay_trainer.families.inputs import EncodedPrompt, Visual
 from assay_trainer.families.mrope import VisualSpan, mrope_positions
 from assay_trainer.families.vision_attention import attend_by_window_size
-from assay_trainer.records import Clip, Frames, Media, Pictures
+from assay_trainer.records import Clip, Frames, Media, Pictures, Shown
 
 
 class Qwen25VlFamily:
@@ -36,6 +38,7 @@ class Qwen25VlFamily:
 
     # The vision tower has layers of the same names.
     text_layers = r".*language_model\."
+    shows = frozenset(Shown)
     media_tokens = (
         "<|vision_start|>",
         "<|vision_end|>",
@@ -64,6 +67,10 @@ class Qwen25VlFamily:
         """Return the tokenizer."""
         tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         return tokenizer
+
+    def render(self, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return a conversation in the format of Qwen2.5-VL's template, less its own system."""
+        return conversation(turns)
 
     def encoder(self, processor: Qwen2_5_VLProcessor, config: Any) -> "Qwen25VlEncoder":
         """Return the encoder of prompts."""

@@ -6,26 +6,30 @@ Axes used in this file:
     hidden  width of the model
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from assay_api import InvalidInput
+from assay_data.dataset.rows import Turn
 from assay_trainer.families.batch import MicroBatch
 from assay_trainer.families.float32_head import Float32Head
 from assay_trainer.families.inputs import EncodedPrompt
-from assay_trainer.records import Media
+from assay_trainer.records import Media, Shown
 
 
 class TextFamily:
     """Causal language models as transformers and vLLM have them."""
 
     text_layers = r"model\.layers\."
+    shows = frozenset({Shown.NOTHING})
     media_tokens: tuple[str, ...] = ()
 
     def load(self, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -49,6 +53,25 @@ class TextFamily:
     def tokenizer(self, processor: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         """Return it."""
         return processor
+
+    def render(self, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return a conversation as the model's own template has it.
+
+        Raises:
+            InvalidInput: it has none, or refuses the conversation.
+        """
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            text: str = tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+        except (ValueError, TemplateError) as error:
+            raise InvalidInput(
+                f"spec.prompt.source: the model in {tokenizer.name_or_path} can't be asked in a "
+                f"chat format ({error}): ask with source: Raw, or give a model that was trained "
+                "for conversations"
+            ) from error
+        return text
 
     def encoder(self, processor: PreTrainedTokenizerBase, config: Any) -> "TextEncoder":
         """Return the encoder of prompts."""

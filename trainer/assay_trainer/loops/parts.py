@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assay_api import ResolvedStageJob, TrainingStage
+from assay_api import ResolvedStageJob, Split, ThinkingMode, TrainingStage
 from assay_api.digest import stage_job_digest
-from assay_data.dataset import ClipDataset
+from assay_api.prompt import PromptSource
+from assay_data.dataset import ClipDataset, ClipRow
+from assay_data.dataset.usable import usable_rows
 from assay_data.store import Store
 from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.families.batch import Completion, MicroBatch, collate
 from assay_trainer.families.inputs import EncodedPrompt
 from assay_trainer.learner.learner import Learner
 from assay_trainer.loops.recorder import Recorder
-from assay_trainer.prompts.row_media import row_media
+from assay_trainer.prompts.lengths import measure_prompts, room_for_prompts
+from assay_trainer.prompts.row_media import row_media, shown_rows
+from assay_trainer.prompts.row_prompts import RowPrompts
 from assay_trainer.records import Shown
 from assay_trainer.tracking.sender import start_senders
 
@@ -39,6 +43,28 @@ class StageParts:
     def stage(self) -> TrainingStage:
         """The resource that the stage runs."""
         return self.job.stage
+
+    @property
+    def prompts(self) -> RowPrompts:
+        """What rows are asked."""
+        return RowPrompts(self.stage.spec.prompt, self.policy.render)
+
+    def fitting_rows(
+        self, split: Split, modes: Sequence[ThinkingMode], max_completion_tokens: int
+    ) -> tuple[ClipRow, ...]:
+        """Return the rows that can be asked about, compared with the truth, and have room.
+
+        Raises:
+            InvalidInput: there are none.
+        """
+        prompt = self.stage.spec.prompt
+        rows = usable_rows(self.dataset.rows(split), needs_label=True, source=prompt.source)
+        rows = shown_rows(rows, prompt, self.policy.family.shows, split.value)
+        if prompt.source is PromptSource.QUESTION:
+            return rows
+        room = room_for_prompts(prompt, self.policy.base.config, max_completion_tokens)
+        measured = measure_prompts(self.prompts, rows, modes, self.policy.tokenizer)
+        return measured.within(room, split.value).rows
 
     def encode(
         self,

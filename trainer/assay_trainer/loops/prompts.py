@@ -3,28 +3,24 @@
 from collections.abc import Sequence
 
 from assay_api import ThinkingMode
-from assay_api.prompt import Prompt
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import ShuffledStream
-from assay_trainer.chat import detection_prompt
+from assay_trainer.prompts.row_prompts import RowPrompts
 from assay_trainer.records import PromptItem
 
 
 class PromptStream:
     """Prompts about the rows of a dataset, in the thinking modes that are asked for."""
 
-    def __init__(self, rows: Sequence[ClipRow], prompt: Prompt, seed: int) -> None:
+    def __init__(self, rows: Sequence[ClipRow], prompts: RowPrompts, seed: int) -> None:
         """Ask about these rows, both classes equally often, in a new order each time round."""
         self._stream = ShuffledStream(balanced(rows), seed)
-        self._prompt = prompt
+        self._prompts = prompts
 
     def draw(self, cursor: int, modes: Sequence[ThinkingMode]) -> list[PromptItem]:
         """Return the prompts at `cursor` and the places after it, one in each of these modes."""
         drawn = self._stream.draw(cursor, len(modes))
-        return [
-            prompt_item(row, self._prompt, mode)
-            for (_, row), mode in zip(drawn, modes, strict=True)
-        ]
+        return [self._prompts.item(row, mode) for (_, row), mode in zip(drawn, modes, strict=True)]
 
 
 def balanced(rows: Sequence[ClipRow]) -> list[ClipRow]:
@@ -42,9 +38,3 @@ def balanced(rows: Sequence[ClipRow]) -> list[ClipRow]:
         for index in range(most - len(members))
     ]
     return [*rows, *extra]
-
-
-def prompt_item(row: ClipRow, prompt: Prompt, mode: ThinkingMode) -> PromptItem:
-    """Put the question about one row in one mode."""
-    text, question = detection_prompt(prompt, mode)
-    return PromptItem(row=row, mode=mode, text=text, question=question)

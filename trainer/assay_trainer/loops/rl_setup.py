@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 from assay_api import Split
 from assay_data.dataset.order import derived_seed
-from assay_data.dataset.usable import usable_rows
 from assay_trainer.loops.judge_probe import NUM_ROWS, JudgeProbe, known_reasoning
 from assay_trainer.loops.parts import StageParts
-from assay_trainer.loops.prompts import PromptStream, prompt_item
+from assay_trainer.loops.prompts import PromptStream
 from assay_trainer.loops.rl import Leader, RlLoop
 from assay_trainer.loops.rollouts import Collector
 from assay_trainer.loops.validation import Validator, held_out_sample
@@ -31,8 +30,8 @@ def rl_loop(parts: StageParts, pool: SamplerPool | None, judges: Mapping[str, Ju
     """
     spec = parts.stage.spec
     assert spec.rl is not None
-    rows = usable_rows(parts.dataset.rows(Split.TRAIN), needs_label=True)
-    prompts = PromptStream(rows, spec.prompt, derived_seed(spec.seed, "rl"))
+    rows = parts.fitting_rows(Split.TRAIN, spec.rl.modes, spec.rl.max_completion_tokens)
+    prompts = PromptStream(rows, parts.prompts, derived_seed(spec.seed, "rl"))
     return RlLoop(parts, prompts, None if pool is None else _leader(parts, pool, judges))
 
 
@@ -42,10 +41,9 @@ def _leader(parts: StageParts, pool: SamplerPool, judges: Mapping[str, Judging])
     assert rl is not None
     for judge in judges.values():
         judge.check()
-    held_out = parts.dataset.rows(Split.TEST)
-    held_out = usable_rows(held_out, needs_label=True)
+    held_out = parts.fitting_rows(Split.TEST, rl.modes, rl.max_completion_tokens)
     asked = [
-        prompt_item(row, spec.prompt, mode)
+        parts.prompts.item(row, mode)
         for mode in dict.fromkeys(rl.modes)
         for row in held_out_sample(held_out, rl.validation.max_clips, spec.seed)
     ]

@@ -9,16 +9,19 @@ from assay_api import InvalidInput, ResolvedStageJob, Split, ThinkingMode
 from assay_api.control_tokens import control_tokens
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.prompt import Prompt
-from assay_api.stage import Sft
+from assay_api.stage import OWN_RESPONSE, Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import usable_rows
 from assay_data.lessons import Example
 from assay_trainer.chat import END, detection_prompt, judge_prompt
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.fusion import both_modes, collect
+from assay_trainer.loops.parts import StageParts
 from assay_trainer.loops.publish_model import publish_model
 from assay_trainer.loops.sft import SftExample, run_sft
 from assay_trainer.loops.stopping import SIGTERM_EXIT_CODE, Stop
+from assay_trainer.prompts.own_responses import own_responses
+from assay_trainer.prompts.row_media import shown_rows
 from assay_trainer.records import Shown
 
 
@@ -46,7 +49,7 @@ def run_supervised(job: ResolvedStageJob) -> bool:
     else:
         assert spec.sft is not None
         examples, count = (
-            task_examples(spec.prompt, spec.sft, parts.dataset),
+            _examples(parts, spec.sft),
             spec.sft.examples_per_step,
         )
     stop = run_sft(parts, examples, count)
@@ -57,6 +60,28 @@ def run_supervised(job: ResolvedStageJob) -> bool:
     if parts.learner.rank == 0:
         publish_model(parts)
     return True
+
+
+def _examples(parts: StageParts, sft: Sft) -> list[SftExample]:
+    if sft.task == OWN_RESPONSE:
+        return _own_responses(parts)
+    return task_examples(parts.stage.spec.prompt, sft, parts.dataset)
+
+
+def _own_responses(parts: StageParts) -> list[SftExample]:
+    prompt, policy = parts.stage.spec.prompt, parts.policy
+    rows = usable_rows(parts.dataset.rows(Split.TRAIN), needs_label=False, source=prompt.source)
+    found = own_responses(
+        parts.prompts,
+        shown_rows(rows, prompt, policy.family.shows, Split.TRAIN.value),
+        end=policy.end,
+        tokenizer=policy.tokenizer,
+        context=policy.base.config.get_text_config().max_position_embeddings,
+    )
+    return [
+        SftExample(one.prompt.row_id, one.prompt.text, one.completion, one.prompt.shows)
+        for one in found
+    ]
 
 
 def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExample]:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from assay_api import InvalidInput
 from assay_api.stage import Lora
+from assay_data.dataset.rows import Turn
 from assay_trainer.families.family import Family, PromptEncoder, banned_ids, family_of
 from assay_trainer.models.precision import DTYPES
 from assay_trainer.models.published import check_model_folder
@@ -43,6 +44,19 @@ class Policy:
     def has_adapters(self) -> bool:
         """Whether only adapters are trained."""
         return hasattr(self.model, "peft_config")
+
+    @property
+    def end(self) -> str:
+        """What ends a completion."""
+        return str(self.tokenizer.eos_token)
+
+    def render(self, turns: Sequence[Turn]) -> str:
+        """Return a conversation in the model's chat format.
+
+        Raises:
+            InvalidInput: the model has none.
+        """
+        return self.family.render(turns, self.tokenizer)
 
     def encoder(self) -> PromptEncoder:
         """Return the encoder of its prompts."""

@@ -1,7 +1,7 @@
-"""Make a small, randomly initialised Qwen2.5-VL in the Hugging Face format of the real one.
+"""Make a small, randomly initialised model in the Hugging Face format of a real one.
 
-Everything that loads Qwen2.5-VL-7B-Instruct from a folder loads the result: configuration,
-weights, byte-level BPE tokenizer, image and video processor, chat template.
+Everything that loads Qwen2.5-VL-7B-Instruct (or Qwen2.5-7B) from a folder loads the result:
+configuration, weights, byte-level BPE tokenizer, chat template, image and video processor.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
 )
@@ -44,21 +46,28 @@ _MIN_PIXELS, _MAX_PIXELS = 28 * 28, 16_384 * 28 * 28
 def make_scratch_model(spec: ScratchModel, corpus: Iterable[str], folder: Path) -> None:
     """Write the model, its tokenizer trained on `corpus`, and its processor into `folder`."""
     tokenizer = _train_tokenizer(corpus, spec.vocabulary_size)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(spec.seed)
+        model = (
+            Qwen2ForCausalLM(_text_config(spec, tokenizer))
+            if spec.family == "Qwen2"
+            else Qwen2_5_VLForConditionalGeneration(_config(spec, tokenizer))
+        ).float()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    (tokenizer if spec.family == "Qwen2" else _processor(tokenizer)).save_pretrained(folder)
+
+
+def _processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLProcessor:
     # The frame plan has already chosen the size: the processor must not change it again.
     pixels = {"min_pixels": _MIN_PIXELS, "max_pixels": _MAX_PIXELS}
-    processor = Qwen2_5_VLProcessor(
+    return Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(**pixels),
         tokenizer,
         Qwen2VLVideoProcessor(**pixels),
         chat_template=CHAT_TEMPLATE,
     )
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(spec.seed)
-        model = Qwen2_5_VLForConditionalGeneration(_config(spec, tokenizer)).float()
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 def _train_tokenizer(corpus: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
@@ -84,6 +93,23 @@ def _train_tokenizer(corpus: Iterable[str], vocabulary_size: int) -> PreTrainedT
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
         clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _text_config(spec: ScratchModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden_size,
+        intermediate_size=3 * spec.hidden_size,
+        num_hidden_layers=spec.num_layers,
+        num_attention_heads=spec.num_heads,
+        num_key_value_heads=spec.num_kv_heads,
+        max_position_embeddings=spec.max_position_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.pad_token_id,
     )
 
 

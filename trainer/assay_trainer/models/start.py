@@ -1,9 +1,10 @@
 """The model that a stage starts from: somebody's, or one made from scratch, always the same."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from assay_api import ResolvedModel, ScratchModel
-from assay_data.dataset import ClipDataset
+from assay_data.dataset import ClipDataset, ClipRow
 from assay_trainer.chat import END, judge_prompt
 from assay_trainer.models.published import model_folder
 from assay_trainer.models.scratch import make_scratch_model
@@ -55,11 +56,20 @@ def start_folder(
     if model is not None:
         return model_folder(model.uri)
     assert scratch is not None, "a model has an address, or sizes"
-    texts = [question, judge_prompt(_WORDS, question, "", 1), "/think /no_think"]
-    texts += [
-        example.prompt + example.response + END
-        for row in dataset.rows()
-        for example in row.examples
-    ]
-    make_scratch_model(scratch, texts, folder)
+    rows = dataset.rows()
+    own = _own_words(rows) if scratch.family == "Qwen2" else _words_about_clips(question)
+    lessons = [example.prompt + example.response + END for row in rows for example in row.examples]
+    make_scratch_model(scratch, [*own, *lessons], folder)
     return folder
+
+
+def _words_about_clips(question: str) -> list[str]:
+    return [question, judge_prompt(_WORDS, question, "", 1), "/think /no_think"]
+
+
+def _own_words(rows: Sequence[ClipRow]) -> list[str]:
+    return [
+        text
+        for row in rows
+        for text in (*(turn.content for turn in row.prompt), row.problem, row.response + END)
+    ]

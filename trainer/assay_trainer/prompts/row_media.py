@@ -1,8 +1,15 @@
 """What a prompt shows of its row: a video, pictures, or nothing."""
 
-from assay_data.dataset import ClipDataset
+import logging
+from collections.abc import Collection, Sequence
+
+from assay_api import InvalidInput
+from assay_api.prompt import Prompt, PromptSource
+from assay_data.dataset import ClipDataset, ClipRow
 from assay_trainer.chat import shown_frames
 from assay_trainer.records import Clip, Media, Pictures, Shown
+
+_LOG = logging.getLogger(__name__)
 
 
 def row_media(
@@ -29,3 +36,40 @@ def row_media(
                 return Pictures(frames)
             return Pictures(frames[list(shown_frames(len(frames), max_pictures))])
     return None
+
+
+def shown_rows(
+    rows: Sequence[ClipRow], prompt: Prompt, shows: Collection[Shown], part: str
+) -> tuple[ClipRow, ...]:
+    """Return the rows that a model can be asked about; say how many it can't be shown.
+
+    Args:
+        rows: that lack nothing.
+        prompt: what they are asked.
+        shows: what the model can be shown.
+        part: name of the part of the dataset, for messages.
+
+    Raises:
+        InvalidInput: it can be asked about none.
+    """
+    if prompt.source is PromptSource.QUESTION:
+        if Shown.VIDEO not in shows:
+            raise InvalidInput(
+                "spec.prompt.source: Question asks about a video, and the model is one of text "
+                "only: ask what the rows ask (Problem, Messages or Raw), or use a model that is "
+                "shown videos, such as Qwen2.5-VL"
+            )
+        return tuple(rows)
+    kept = tuple(row for row in rows if Shown.PICTURES in shows or not row.timestamps_seconds)
+    if not kept:
+        raise InvalidInput(
+            f"spec.dataset: no row of {part} can be asked about, of {len(rows)}: all show "
+            "pictures, and the model is one of text only; use a model that is shown pictures"
+        )
+    if len(kept) < len(rows):
+        _LOG.warning(
+            "%d of %d rows of %s are left out: they show pictures, and the model is one of text "
+            "only",
+            *(len(rows) - len(kept), len(rows), part),
+        )
+    return kept
