@@ -25,7 +25,7 @@ EVIDENCE = "Bebout went to the University of Wyoming."
 def text_row(problem: str = "Which university?", **fields: object) -> ClipRow:
     nothing = {"timestamps_seconds": (), "width": 0, "height": 0, "sampled_fps": 0.0}
     given = {"problem": problem, "answer": "Wyoming", "evidence": EVIDENCE}
-    return made_row("t1", "", **nothing | given | fields)
+    return made_row(**{"row_id": "t1", "label": ""} | nothing | given | fields)
 
 
 def ask(row: ClipRow, mode: ThinkingMode = THINK, **prompt: object) -> PromptItem:
@@ -124,7 +124,7 @@ def test_rows_longer_than_the_room_are_left_out_and_counted(
     with caplog.at_level(logging.WARNING):
         kept = measured.within(6, "Train")
     assert kept.lengths == (5, 6) and kept.longest == 6
-    assert "1 of 3 rows of Train are left out: their prompts have more than 6 tokens" in caplog.text
+    assert "1 of 3 rows of Train are left out: their prompts have more than 6" in caplog.text
     with pytest.raises(
         InvalidInput, match=r"the shortest of 3 prompts has 5 tokens, .* room for 4"
     ):

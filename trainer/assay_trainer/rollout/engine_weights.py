@@ -66,8 +66,8 @@ def _adapter_tensors(model: Any, adapter_id: int) -> Iterator[tuple[str, Tensor]
 
 def _unfused(model: Any, path: str) -> list[str]:
     """Return the names of the published layers that one of vLLM's layers holds."""
-    parent, _, last = path.rpartition(".")
-    return [f"{parent}.{name}" for name in model.packed_modules_mapping.get(last, [last])]
+    parent, dot, last = path.rpartition(".")
+    return [f"{parent}{dot}{name}" for name in model.packed_modules_mapping.get(last, [last])]
 
 
 def _unpacked(module: Any) -> Tensor:
