@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 from made_clips import numbered_frames, publish_rows
-from played_detector import PROCESSOR, write_played_model
+from played_detector import PlayedFamily, write_played_model
 from played_evaluation import ROWS, Evaluate, PlayedEngine
 
 from assay_api import Dataset, Evaluation, ResolvedEvaluationJob, ResolvedModel, ThinkingMode
@@ -88,8 +88,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> PlayedEngine:
     played = PlayedEngine()
     module = SimpleNamespace(VllmSampler=played.open)
     monkeypatch.setitem(sys.modules, "assay_trainer.rollout.vllm_engine", module)
-    loader = SimpleNamespace(from_pretrained=lambda folder: PROCESSOR)
-    monkeypatch.setattr(detector, "AutoProcessor", loader)
+    monkeypatch.setattr(detector, "family_of", lambda folder: PlayedFamily())
     return played
 
 

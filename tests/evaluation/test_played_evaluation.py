@@ -79,7 +79,7 @@ def test_each_clip_for_evaluation_is_asked_about_once_in_each_mode_and_greedily(
 
     assert engine.questions == [(mode, place) for mode in (THINK, NO_THINK) for place in range(5)]
     assert [len(requests) for requests, _ in engine.asked] == [2, 2, 1] * 2
-    rates = [request.clip.fps for requests, _ in engine.asked for request in requests]
+    rates = [request.media.fps for requests, _ in engine.asked for request in requests]
     assert rates == [4, 2, 4, 4, 4] * 2
     # 20 likeliest tokens: as many as vLLM reports.
     greedy = SamplingPlan(1, 40, temperature=0, num_alternatives=20)

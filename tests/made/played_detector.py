@@ -10,6 +10,7 @@ from played_engines import said
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from assay_api import ThinkingMode
+from assay_trainer.families.qwen2_5_vl import Qwen25VlFamily
 from assay_trainer.rollout.sampler import Sample
 
 TOKENS = (
@@ -18,10 +19,14 @@ TOKENS = (
 )
 """The first one stands for all other words of a prompt."""
 QUESTION = "Which ?"
-PROCESSOR = SimpleNamespace(
-    tokenizer=SimpleNamespace(decode=lambda ids: "".join(TOKENS[token] for token in ids))
-)
-"""As much of a model's processor as a detector uses."""
+
+
+class PlayedFamily(Qwen25VlFamily):
+    """Qwen2.5-VL, with as much of a tokenizer as a detector uses."""
+
+    def processor(self, folder: Path) -> Any:
+        decode = lambda ids: "".join(TOKENS[token] for token in ids)  # noqa: E731
+        return SimpleNamespace(tokenizer=SimpleNamespace(decode=decode))
 
 
 def answer(pieces: Sequence[str], chances: Mapping[str, float] = {}) -> Sample:

@@ -81,7 +81,7 @@ class PlayedEngine(PlayedSampler):
 
 
 def asked_for(request: SampleRequest) -> tuple[ThinkingMode, int]:
-    return mode_of(request.text), place_of(request.clip.frames)
+    return mode_of(request.text), place_of(request.media.frames)
 
 
 Evaluate = Callable[..., Summary]

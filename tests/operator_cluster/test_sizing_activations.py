@@ -138,14 +138,14 @@ def test_the_vision_tower_trained_too(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("targets", [ATTENTION, ALL], ids=["attention", "all"])
 def test_adapters_trained(dtype: torch.dtype, targets: tuple[str, ...]) -> None:
-    adapted = _adapted(tiny_model().to(dtype), Lora(rank=8, targets=targets)).to(dtype)
+    adapted = _adapted(tiny_model().to(dtype), FAMILY, Lora(rank=8, targets=targets)).to(dtype)
     trained = Trained(full=False, vision=False, targets=targets, rank=8)
     assert saved_bytes(adapted) == planned(dtype.itemsize, trained)
 
 
 @pytest.mark.parametrize("targets", [("v_proj",), ("gate_proj",), ("down_proj",)])
 def test_adapters_on_later_linears_keep_less_of_the_first_layer(targets: tuple[str, ...]) -> None:
-    adapted = _adapted(tiny_model(), Lora(rank=8, targets=targets))
+    adapted = _adapted(tiny_model(), FAMILY, Lora(rank=8, targets=targets))
     trained = Trained(full=False, vision=False, targets=targets, rank=8)
     layer = layer_bytes(SHAPE, 4, trained)
     tokens = micro_batch().tokens(TRAINER)
