@@ -8,7 +8,8 @@ import yaml
 
 from assay_api.base import API_VERSION
 from assay_api.crd.immutable import immutability_rules
-from assay_api.crd.rules import NAME_RULES, PIPELINE_RULES, STAGE_RULES, Rule
+from assay_api.crd.rule import Rule
+from assay_api.crd.rules import NAME_RULES, PIPELINE_RULES, STAGE_RULES
 from assay_api.crd.schema import Schema, structural_schema
 from assay_api.digest import sha256_of
 from assay_api.manifests import KINDS

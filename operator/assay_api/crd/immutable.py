@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from assay_api.base import Model
-from assay_api.crd.rules import Rule
+from assay_api.crd.rule import Rule
 from assay_api.dataset import Dataset, DatasetSpec
 from assay_api.digest import EVALUATION_FREE_TO_CHANGE, STAGE_FREE_TO_CHANGE
 from assay_api.evaluation import Evaluation, EvaluationSpec

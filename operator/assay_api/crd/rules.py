@@ -6,8 +6,6 @@ because it can't tell the text's length beforehand.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from pydantic.alias_generators import to_camel
 
@@ -22,6 +20,7 @@ from assay_api.base import (
     OneOf,
     ScratchModel,
 )
+from assay_api.crd.rule import Rule, exactly_one, idle
 from assay_api.dataset import (
     AT_FPS_FIELDS,
     AT_FPS_ONLY,
@@ -51,82 +50,6 @@ from assay_api.stage import (
     TrainingStageSpec,
 )
 from assay_api.tracking import Tracker
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A validation rule of a custom resource."""
-
-    rule: str
-    """CEL expression, true where the object is right."""
-    message: str
-    """What is wrong and what is allowed, without the values at hand."""
-    expression: str | None = None
-    """CEL expression of a message that has the values at hand."""
-    field: str | None = None
-    """Path of the field that is to blame, relative to where the rule stands."""
-
-    def plain(self) -> dict[str, Any]:
-        """Return the rule as a manifest says it."""
-        found = {
-            "rule": self.rule,
-            "message": self.message,
-            "messageExpression": self.expression,
-            "fieldPath": self.field,
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-
-def exactly_one(fields: tuple[str, ...]) -> Rule:
-    """Return the rule that exactly one of the fields is given.
-
-    Args:
-        fields: their names, as manifests spell them.
-    """
-    listed, given = ", ".join(fields), [f"has(self.{field})" for field in fields]
-    found = []
-    for i, field in enumerate(fields):
-        first = "''" if i == 0 else f"({' || '.join(given[:i])} ? ' and ' : '')"
-        found.append(f"({given[i]} ? {first} + '{field}' : '')")
-    return Rule(
-        f"[{', '.join(given)}].filter(given, given).size() == 1",
-        f"exactly one of {listed} is allowed",
-        f"'exactly one of {listed} is allowed, found ' + "
-        f"({' || '.join(given)} ? {' + '.join(found)} : 'none')",
-    )
-
-
-def _idle(
-    model: type[Model], fields: tuple[str, ...], acts: str, owner: str, part: str = "self"
-) -> tuple[Rule, ...]:
-    """Return the rules that fields which do nothing here are left at their defaults.
-
-    Args:
-        model: the one that has the fields.
-        fields: their names.
-        acts: CEL expression, true where they act.
-        owner: where that is, for the message.
-        part: CEL expression of the model.
-    """
-    return tuple(
-        Rule(
-            f"{acts} || {part}.{to_camel(name)} == {_default(model, name)}",
-            f"{to_camel(name)} acts only {owner}: leave it out",
-            field=f"{part.removeprefix('self')}.{to_camel(name)}",
-        )
-        for name in fields
-    )
-
-
-def _default(model: type[Model], name: str) -> str:
-    """Return a field's default in CEL, where a double is not equal to an integer."""
-    field = model.model_fields[name]
-    if isinstance(field.default, str):
-        return f"'{field.default}'"
-    if isinstance(field.default, bool):
-        return str(field.default).lower()
-    return repr(float(field.default) if field.annotation is float else field.default)
-
 
 _MULTIPLE = "examplesPerStep must be a multiple of placement.learners"
 
@@ -191,7 +114,7 @@ def _template_rules(frames: str) -> tuple[Rule, ...]:
 
 RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     ModelSource: (_HUB_URI,),
-    ScratchModel: _idle(ScratchModel, VISION_FIELDS, "self.family == 'Qwen25Vl'", VISION_ONLY),
+    ScratchModel: idle(ScratchModel, VISION_FIELDS, "self.family == 'Qwen25Vl'", VISION_ONLY),
     ModelRef: (_HUB_URI,),
     Reward: (
         Rule(
@@ -202,15 +125,15 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "self.bufferTokens < self.maxTokens",
             "bufferTokens is the length of the ramp before maxTokens and must be smaller",
         ),
-        *_idle(Reward, OVERLONG_FIELDS, "self.type == 'Overlong'", OVERLONG_ONLY),
+        *idle(Reward, OVERLONG_FIELDS, "self.type == 'Overlong'", OVERLONG_ONLY),
     ),
     Prompt: (
         Rule(
             "self.source != 'Question' || self.question.trim().size() > 0",
             "question is required with source: Question",
         ),
-        *_idle(Prompt, QUESTION_FIELDS, "self.source == 'Question'", QUESTION_ONLY),
-        *_idle(Prompt, ("flags",), "self.source in ['Question', 'Problem']", CHAT_ONLY),
+        *idle(Prompt, QUESTION_FIELDS, "self.source == 'Question'", QUESTION_ONLY),
+        *idle(Prompt, ("flags",), "self.source in ['Question', 'Problem']", CHAT_ONLY),
         *(
             Rule(
                 f"self.source in ['Question', 'Problem'] || !has(self.{field})",
@@ -220,7 +143,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             for field in ("system", "think", "noThink")
         ),
     ),
-    Rl: _idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
+    Rl: idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
     Tracker: (
         Rule(
             "!has(self.entity) || self.type == 'Wandb'",
@@ -276,7 +199,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "source: Question",
             field=".prompt.source",
         ),
-        *_idle(Placement, ENGINE_FIELDS, "!has(self.sft)", ENGINE_ONLY, "self.placement"),
+        *idle(Placement, ENGINE_FIELDS, "!has(self.sft)", ENGINE_ONLY, "self.placement"),
         Rule(
             "self.rewards.all(one, self.rewards.exists_one(other, other.type == one.type))",
             "rewards: each type once",
@@ -312,14 +235,14 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "self.minPixels <= self.maxPixels",
             "minPixels must not be larger than maxPixels",
         ),
-        *_idle(FramePlan, AT_FPS_FIELDS, "self.sampling == 'AtFps'", AT_FPS_ONLY),
+        *idle(FramePlan, AT_FPS_FIELDS, "self.sampling == 'AtFps'", AT_FPS_ONLY),
     ),
-    FolderSource: _idle(FolderSource, CUT_FIELDS, "has(self.clipSeconds)", CUT_ONLY),
-    SplitPlan: _idle(SplitPlan, RANDOM_FIELDS, "self.rule == 'Random'", RANDOM_ONLY),
+    FolderSource: idle(FolderSource, CUT_FIELDS, "has(self.clipSeconds)", CUT_ONLY),
+    SplitPlan: idle(SplitPlan, RANDOM_FIELDS, "self.rule == 'Random'", RANDOM_ONLY),
     RewardModelSpec: (
         exactly_one(("model", "endpoint")),
         *_template_rules("numFrames"),
-        *_idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
+        *idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
     ),
     Sft: _template_rules("framesAsImages"),
     EvaluationSpec: _SCHEDULE,

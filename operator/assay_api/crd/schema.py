@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from assay_api.base import Model
-from assay_api.crd.rules import Rule, key_rules, pattern_rule, rules_of
+from assay_api.crd.rule import Rule
+from assay_api.crd.rules import key_rules, pattern_rule, rules_of
 
 Schema = dict[str, Any]
 """A schema as plain values."""
