@@ -13,7 +13,7 @@ from assay_data.sources.files import read_records
 from assay_data.sources.polarity import B_IS_FAKE
 from assay_data.sources.registry import READERS, detect, read_record
 from assay_data.sources.row import Medium, SourceRow
-from assay_trainer.answers import LETTERS
+from assay_trainer.answers.letter import LETTERS
 
 MD5 = "0f" * 16
 ASKED = "is this multimodal content manipulated? Please answer yes or no."

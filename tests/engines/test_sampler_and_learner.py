@@ -9,7 +9,7 @@ import torch
 
 from assay_api import EngineError, ThinkingMode
 from assay_api.prompt import Prompt
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.chat import detection_prompt
 from assay_trainer.families.batch import Completion, collate
 from assay_trainer.families.qwen2_5_vl import Qwen25VlEncoder

@@ -17,7 +17,7 @@ from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
 from assay_data.synthetic import write_synthetic
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.evaluation import answering, detector
 from assay_trainer.evaluation.detector import Detection
 from assay_trainer.evaluation.evaluation_job import run_evaluation_job

@@ -10,7 +10,7 @@ from played_judge import Rule, played_judge
 from assay_api import JudgeError, ResolvedJudge
 from assay_data.dataset import ClipRow
 from assay_data.lessons import Example
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.loops.judge_probe import JudgeProbe, agreement, known_reasoning
 from assay_trainer.rewards.judges.chat import Judge
 from assay_trainer.rewards.outcome import Abstain, Failure, Score

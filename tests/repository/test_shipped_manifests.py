@@ -19,7 +19,7 @@ from assay_api import (
 from assay_api.manifests import Resource, load
 from assay_api.platform import Platform
 from assay_api.prompt import Prompt
-from assay_trainer.answers import missing_tags
+from assay_trainer.answers.tags import TAGS, missing_marks
 from assay_trainer.chat import detection_prompt
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_the_prompts_of_the_paper_ask_for_every_tag_that_rewards_parse(
     assert len(asked) == 4
     for name, prompt in asked.items():
         text, _ = detection_prompt(prompt, mode)
-        assert missing_tags(text) == (), name
+        assert missing_marks(TAGS, text) == (), name
         assert "just answer" not in text, "which the tags are not"
         assert ("ponder" in text) == (mode is ThinkingMode.THINK), name
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 
 PIECES = (
     "<think>", "</think>", "<answer>", "</answer>", "<THINK>", "<answer", "A", "B", "a", "b)",

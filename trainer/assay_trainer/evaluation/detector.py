@@ -9,7 +9,8 @@ from typing import Self
 from assay_api import ThinkingMode
 from assay_api.control_tokens import control_tokens
 from assay_api.gpu_memory import ENGINE_SHARE
-from assay_trainer.answers import LETTERS, Parsed, parse_answer
+from assay_trainer.answers.letter import LETTERS, parse_answer
+from assay_trainer.answers.parsed import Parsed
 from assay_trainer.chat import detection_prompt
 from assay_trainer.families.family import family_of
 from assay_trainer.models.published import check_model_folder, model_card

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from assay_trainer.answers import TAGS, missing_tags, parse_answer
+from assay_trainer.answers.letter import parse_answer
+from assay_trainer.answers.tags import TAGS, missing_marks
 
 LOW_WELL_FORMED = 0.5
 """Below this share of answers in the answer format, the format is what is wrong first."""
@@ -32,7 +33,7 @@ def _line(text: str) -> str:
 
 def missing_in(prompts: Iterable[str]) -> tuple[str, ...]:
     """Return the tags of the answer format that one or more of the prompts don't name."""
-    missing = {tag for prompt in prompts for tag in missing_tags(prompt)}
+    missing = {tag for prompt in prompts for tag in missing_marks(TAGS, prompt)}
     return tuple(tag for tag in TAGS if tag in missing)
 
 

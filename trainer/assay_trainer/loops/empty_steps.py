@@ -11,7 +11,7 @@ from statistics import fmean
 from assay_api.errors import NothingToLearnError
 from assay_api.stage import GroupFilter, Rl
 from assay_trainer.algorithms.dynamic_sampling import Acceptance
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.checkpoints import Position
 from assay_trainer.loops.answer_form import (
     LOW_WELL_FORMED,

@@ -23,7 +23,7 @@ from assay_api.stage import Fusion
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.order import derived_seed, shuffled_order
 from assay_data.store import Store, open_store
-from assay_trainer.answers import letter_of, parse_answer
+from assay_trainer.answers.letter import letter_of, parse_answer
 from assay_trainer.chat import END, detection_prompt
 from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.ray_cluster import ray_cluster

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
-from assay_trainer.answers import letter_of, parse_answer
+from assay_trainer.answers.letter import letter_of, parse_answer
 from assay_trainer.records import FAKE, REAL, Frames
 from assay_trainer.rewards.judges.chat import image_urls
 from assay_trainer.rewards.judges.judging import Judging

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assay_data.dataset import ClipRow
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.records import FAKE, REAL, PromptItem, Rollout
 from assay_trainer.rewards.accuracy import is_correct
 

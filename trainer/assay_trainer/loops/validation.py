@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_snake
 from assay_api import ThinkingMode
 from assay_data.dataset import ClipRow
 from assay_data.dataset.order import derived_seed
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.loops.answer_form import (
     LOW_WELL_FORMED,
     form_advice,

@@ -1,6 +1,6 @@
 """Accuracy: 1 for the right verdict, else 0."""
 
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.outcome import Score
 

@@ -1,6 +1,6 @@
 """Format: 0 for a completion in the answer format, -1 for any other."""
 
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.outcome import Score
 

@@ -1,7 +1,7 @@
 """Mode followed: 0 for reasoning when asked and none when not, else -1."""
 
 from assay_api import ThinkingMode
-from assay_trainer.answers import parse_answer
+from assay_trainer.answers.letter import parse_answer
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.outcome import Score
 
