@@ -162,7 +162,7 @@ def test_loss_and_gradient_are_the_same(
     our_loss = dapo_loss(
         ours,
         ours.detach() if updates == "first" else given.old.double(),
-        inputs["advantages"],
+        inputs["advantages"][:, None].expand(MASK.shape),
         importance_weights(given.old.double(), given.sampler.double(), MASK, cap=2.0),
         MASK,
         num_tokens=sum(LENGTHS),
@@ -188,7 +188,7 @@ def test_a_tie_that_is_not_computed_counts_in_the_loss_as_it_does_in_trl(
     our_loss = dapo_loss(
         given.new[ranked],
         learner,
-        inputs["advantages"][ranked],
+        inputs["advantages"][ranked, None].expand(MASK[ranked].shape),
         importance_weights(learner, sampler, MASK[ranked], cap=2.0),
         MASK[ranked],
         num_tokens=sum(LENGTHS),

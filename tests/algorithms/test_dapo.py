@@ -19,7 +19,7 @@ def batch(seed: int = 0, rows: int = 6, tokens: int = 9) -> dict[str, Tensor]:
     return {
         "logprobs": old + 0.3 * normal(rows, tokens),
         "old_logprobs": old,
-        "advantages": normal(rows),
+        "advantages": normal(rows)[:, None].expand(-1, tokens),
         "importance_weights": normal(rows, tokens).exp(),
         "completion_mask": torch.arange(tokens)[None] < lengths,
     }
@@ -43,7 +43,7 @@ def test_one_token_by_hand(
     out = dapo_loss(
         torch.tensor([[math.log(probability_ratio)]], dtype=torch.float64),
         torch.zeros(1, 1, dtype=torch.float64),
-        torch.tensor([advantage], dtype=torch.float64),
+        torch.tensor([[advantage]], dtype=torch.float64),
         torch.full((1, 1), 0.5, dtype=torch.float64),
         torch.ones(1, 1, dtype=torch.bool),
         num_tokens=4,
@@ -57,7 +57,12 @@ def test_every_token_weighs_the_same_whatever_the_length_of_its_completion() -> 
     mask = torch.tensor([[True] * 4, [True, False, False, False]])
     ones = torch.ones(2, 4)
     dapo_loss(
-        logprobs, logprobs.detach(), torch.tensor([1.0, -1.0]), ones, mask, num_tokens=5
+        logprobs,
+        logprobs.detach(),
+        torch.tensor([[1.0], [-1.0]]).expand(2, 4),
+        ones,
+        mask,
+        num_tokens=5,
     ).loss.backward()
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [
@@ -71,9 +76,18 @@ def test_with_one_update_the_gradient_is_that_of_the_weighted_policy_gradient() 
     logprobs = tensors["logprobs"].requires_grad_()
     tensors["old_logprobs"] = logprobs.detach()
     dapo_loss(**tensors, num_tokens=7).loss.backward()
-    weighted = tensors["advantages"][:, None] * tensors["importance_weights"]
+    weighted = tensors["advantages"] * tensors["importance_weights"]
     expected = -weighted * tensors["completion_mask"] / 7
     torch.testing.assert_close(logprobs.grad, expected)
+
+
+def test_each_token_goes_by_its_own_advantage() -> None:
+    logprobs = torch.full((1, 3), -1.0, requires_grad=True)
+    advantages, ones = torch.tensor([[2.0, -2.0, 0.0]]), torch.ones(1, 3)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    dapo_loss(logprobs, logprobs.detach(), advantages, ones, mask, num_tokens=3).loss.backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist()[0] == pytest.approx([-2 / 3, 2 / 3, 0.0])
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1, 1), (2, 4), (5, 1), (6,)])
@@ -97,7 +111,7 @@ def test_micro_batch_losses_and_gradients_add_up_to_the_batch(sizes: tuple[int, 
     torch.testing.assert_close(pieces.grad, whole.grad)
 
 
-@pytest.mark.parametrize("name", ["logprobs", "old_logprobs", "importance_weights"])
+@pytest.mark.parametrize("name", ["logprobs", "old_logprobs", "advantages", "importance_weights"])
 @pytest.mark.parametrize("padding", [float("nan"), float("inf"), -float("inf")])
 def test_what_stands_at_padding_reaches_neither_loss_nor_gradient(
     name: str, padding: float
@@ -127,7 +141,7 @@ def test_the_clip_fraction_is_a_share_of_the_sampled_tokens_and_not_of_padding()
     new = torch.log(torch.tensor([[1.5, 1.0, 1.5, 1.5]]))
     mask = torch.tensor([[True, True, False, False]])
     ones = torch.ones(1, 4)
-    out = dapo_loss(new, torch.zeros(1, 4), torch.tensor([1.0]), ones, mask, num_tokens=2)
+    out = dapo_loss(new, torch.zeros(1, 4), torch.ones(1, 4), ones, mask, num_tokens=2)
     assert out.clip_fraction.item() == 0.5
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from made_prompts import asked
@@ -149,3 +150,19 @@ def test_only_the_leading_rank_warns_where_sampler_and_learner_disagree(
     with caplog.at_level(logging.WARNING):
         update(played_orders, GROUPS, 3, 2)
     assert caplog.text.count("sampler and learner disagree: logprob/mean_difference is 0.") == 1
+
+
+def test_each_token_is_learned_with_its_own_advantage(played_orders: Orders) -> None:
+    given = ((0.5, -0.5, 0.0), (-1.0,), (3.0, -3.0))
+    one = replace(GROUPS[0], by_token=given)
+    learners, _ = update(played_orders, [one], 1, 8)
+    (learned,) = learners[0].updates[0]
+    weights = {12: 1.5}
+    for ids, gradient, advantages in zip(
+        learned.completions, learned.gradients, given, strict=True
+    ):
+        expected = [
+            -advantage * weights.get(token, 1.0) / 6
+            for token, advantage in zip(ids, advantages, strict=True)
+        ]
+        assert gradient == pytest.approx(expected, rel=1e-5)

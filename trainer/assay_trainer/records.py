@@ -130,3 +130,13 @@ class ScoredGroup:
     """Whether the answer is right: what dynamic sampling filters on."""
     advantages: tuple[float, ...]
     """Rewards in standard deviations of the group."""
+    by_token: tuple[tuple[float, ...], ...] | None = None
+    """Advantages of each rollout's tokens; None: all have that of their rollout."""
+
+    @property
+    def token_advantages(self) -> tuple[tuple[float, ...], ...]:
+        """What each token of each rollout is learned with."""
+        if self.by_token is not None:
+            return self.by_token
+        pairs = zip(self.group.rollouts, self.advantages, strict=True)
+        return tuple((advantage,) * len(rollout.token_ids) for rollout, advantage in pairs)

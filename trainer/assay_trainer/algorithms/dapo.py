@@ -23,7 +23,7 @@ class PolicyLoss:
 def dapo_loss(
     logprobs: Float[Tensor, "batch token"],
     old_logprobs: Float[Tensor, "batch token"],
-    advantages: Float[Tensor, " batch"],
+    advantages: Float[Tensor, "batch token"],
     importance_weights: Float[Tensor, "batch token"],
     completion_mask: Bool[Tensor, "batch token"],
     *,
@@ -43,8 +43,8 @@ def dapo_loss(
         old_logprobs: the same as the learner computed it before the update. With one update per
             batch that is ``logprobs.detach()``, and the ratio is 1 with the gradient of
             ``logprobs``.
-        advantages: group-normalised reward of each completion, in standard deviations of
-            its group. Detached.
+        advantages: of each token, in standard deviations of the rewards of its completion's
+            group; the same throughout a completion unless its steps are told apart. Detached.
         importance_weights: how much likelier each token was under ``old_logprobs`` than under the
             sampler that drew it. Detached. Outside of the clip: it corrects for who sampled and
             is no part of the step that the clip limits.
@@ -72,7 +72,7 @@ def dapo_loss(
         >>> old = torch.zeros(1, 2)
         >>> new = torch.log(torch.tensor([[1.5, 0.5]]))
         >>> mask = torch.ones(1, 2, dtype=torch.bool)
-        >>> advantages, weights = torch.tensor([1.0]), torch.tensor([[1.0, 2.0]])
+        >>> advantages, weights = torch.ones(1, 2), torch.tensor([[1.0, 2.0]])
         >>> out = dapo_loss(new, old, advantages, weights, mask, num_tokens=2)
         >>> round(out.loss.item(), 3)  # -(1 * min(1.5, 1.28) + 2 * min(0.5, 0.8)) / 2
         -1.14
@@ -84,8 +84,10 @@ def dapo_loss(
     log_ratio = torch.where(completion_mask, logprobs - old_logprobs, 0.0)
     ratio = log_ratio.exp()
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
-    gain = ratio * advantages[:, None]
-    clipped_gain = clipped_ratio * advantages[:, None]
+    # What stands at padding may be anything.
+    advantages = torch.where(completion_mask, advantages, 0.0)
+    gain = ratio * advantages
+    clipped_gain = clipped_ratio * advantages
     weights = torch.where(completion_mask, importance_weights, 0.0)
     loss = -(torch.minimum(gain, clipped_gain) * weights).sum() / num_tokens
 

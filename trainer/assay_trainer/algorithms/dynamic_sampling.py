@@ -54,8 +54,8 @@ class Acceptance:
 
 
 def is_tie(group: ScoredGroup) -> bool:
-    """Tell whether all rewards of the group are equal: its gradient is exactly zero."""
-    return not any(group.advantages)
+    """Tell whether no token of the group has an advantage: its gradient is exactly zero."""
+    return not any(map(any, group.by_token or (group.advantages,)))
 
 
 def is_usable(group: ScoredGroup, by: GroupFilter) -> bool:

@@ -24,9 +24,10 @@ class Row:
 
     completion: Completion
     sampler_logprobs: tuple[float, ...]
-    advantage: float
+    advantages: tuple[float, ...]
+    """Of each token."""
     idle: bool = False
-    """Only there to keep ranks in step: its advantage is zero and it is not counted."""
+    """Only there to keep ranks in step: its advantages are zero and it is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def learn(parts: StageParts, rl: Rl, groups: Sequence[ScoredGroup]) -> dict[str,
     # Ranks reduce gradients together: one with less to do repeats a row that weighs nothing.
     most = max(learner.gather(len(cuts)))
     if len(cuts) < most:
-        spare = replace(_rows(parts, ranked[0])[0], advantage=0.0, idle=True)
+        first = _rows(parts, ranked[0])[0]
+        spare = replace(first, advantages=(0.0,) * len(first.advantages), idle=True)
         cuts += [[spare]] * (most - len(cuts))
     losses = [MicroBatchLoss(parts, rl, cut, num_tokens) for cut in cuts]
     update = learner.update([(loss.batch, loss) for loss in losses])
@@ -85,7 +87,9 @@ class MicroBatchLoss:
         self._idle = rows[0].idle
         self._far_nats = LIMITS[parts.stage.spec.placement.precision].far_nats
         device = self.batch.input_ids.device
-        self._advantages = torch.tensor([row.advantage for row in rows], device=device)
+        self._advantages = pad_sequence(
+            [torch.tensor(row.advantages) for row in rows], batch_first=True
+        ).to(device)
         self._sampler_logprobs = pad_sequence(
             [torch.tensor(row.sampler_logprobs) for row in rows], batch_first=True
         ).to(device)
@@ -121,8 +125,8 @@ def _rows(parts: StageParts, scored: ScoredGroup) -> list[Row]:
     prompt = scored.group.prompt
     encoded = parts.encode(prompt.text, prompt.row_id, prompt.shows)
     return [
-        Row(Completion(encoded, rollout.token_ids), rollout.sampler_logprobs, advantage)
-        for rollout, advantage in zip(scored.group.rollouts, scored.advantages, strict=True)
+        Row(Completion(encoded, rollout.token_ids), rollout.sampler_logprobs, advantages)
+        for rollout, advantages in zip(scored.group.rollouts, scored.token_advantages, strict=True)
     ]
 
 
