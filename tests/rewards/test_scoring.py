@@ -11,9 +11,10 @@ from played_judge import played_judge
 from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
 from assay_api.rewards import Reward, RewardType
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup
-from assay_trainer.rewards import scoring
+from assay_trainer.rewards import registry
 from assay_trainer.rewards.judges.chat import Judge
 from assay_trainer.rewards.outcome import Score
+from assay_trainer.rewards.registry import build_terms
 from assay_trainer.rewards.scoring import Scored, score_groups
 
 FORMAT, ACCURACY = Reward(type=RewardType.FORMAT), Reward(type=RewardType.ACCURACY)
@@ -86,14 +87,14 @@ def score(
     url: str, groups: Sequence[RolloutGroup], *rewards: Reward, frames: Frames | None = None
 ) -> Scored:
     with make_judge(url) as judge:
-        return score_groups(groups, rewards, {"critic": judge}, frames or Frames(), std_floor=1e-3)
+        terms = build_terms(rewards, {"critic": judge}, frames or Frames())
+        return score_groups(groups, terms, std_floor=1e-3)
 
 
 def test_terms_are_weighted_and_added_up() -> None:
     rewards = (FORMAT, ACCURACY.model_copy(update={"weight": 3.0}), OVERLONG, MODE)
-    scored = score_groups(
-        [group("v1", right("x"), WRONG, "no")], rewards, {}, Frames(), std_floor=1e-3
-    )
+    terms = build_terms(rewards, {}, Frames())
+    scored = score_groups([group("v1", right("x"), WRONG, "no")], terms, std_floor=1e-3)
     (only,) = scored.groups
     assert only.terms == {
         "Format": (0.0, 0.0, -1.0),
@@ -153,7 +154,8 @@ def test_one_failure_hands_the_group_back(url: str) -> None:
 def test_a_judge_that_is_down_stops_the_scoring(url: str) -> None:
     groups = [group(f"v{i}", right("down"), right("down")) for i in range(4)]
     with make_judge(url, max_consecutive_failures=3) as judge, pytest.raises(JudgeError):
-        score_groups(groups, (THINKING,), {"critic": judge}, Frames(), std_floor=1e-3)
+        terms = build_terms((THINKING,), {"critic": judge}, Frames())
+        score_groups(groups, terms, std_floor=1e-3)
 
 
 def test_frames_of_a_row_are_fetched_once_for_all_of_its_rollouts(url: str) -> None:
@@ -165,12 +167,12 @@ def test_frames_of_a_row_are_fetched_once_for_all_of_its_rollouts(url: str) -> N
 
 def test_a_reward_given_twice_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"spec\.rewards\[1\]\.type: Accuracy is given twice"):
-        score_groups([], (ACCURACY, ACCURACY), {}, Frames(), std_floor=1e-3)
+        build_terms((ACCURACY, ACCURACY), {}, Frames())
 
 
 def test_an_unknown_reward_model_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"spec\.rewards\[0\]\.rewardModel: .* 'critic'"):
-        score_groups([], (THINKING,), {}, Frames(), std_floor=1e-3)
+        build_terms((THINKING,), {}, Frames())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -180,9 +182,10 @@ def test_a_reward_that_is_no_finite_number_fails_by_name_group_and_value(
     def broken(prompt: PromptItem, rollout: Rollout) -> Score:
         return Score(value if prompt.row_id == "v2" and "B" in rollout.text else 0.0)
 
-    monkeypatch.setattr(scoring, "format_reward", broken)
+    monkeypatch.setattr(registry, "format_reward", broken)
     groups = [group("v1", right("x"), WRONG), group("v2", WRONG, right("x"))]
-    scored = score_groups(groups, (FORMAT, ACCURACY), {}, Frames(), std_floor=1e-3)
+    terms = build_terms((FORMAT, ACCURACY), {}, Frames())
+    scored = score_groups(groups, terms, std_floor=1e-3)
 
     assert [one.group.prompt.row_id for one in scored.groups] == ["v1"]
     (failed,) = scored.failures

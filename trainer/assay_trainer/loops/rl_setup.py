@@ -12,6 +12,7 @@ from assay_trainer.loops.rollouts import Collector
 from assay_trainer.loops.validation import Validator, held_out_sample
 from assay_trainer.loops.weight_sync import WeightSync
 from assay_trainer.rewards.judges.judging import Judging
+from assay_trainer.rewards.registry import build_terms
 from assay_trainer.rollout.sampler import SamplerPool
 
 
@@ -39,6 +40,8 @@ def _leader(parts: StageParts, pool: SamplerPool, judges: Mapping[str, Judging])
     spec = parts.stage.spec
     rl = spec.rl
     assert rl is not None
+    frames = parts.dataset.frames
+    terms = build_terms(spec.rewards, judges, frames)
     for judge in judges.values():
         judge.check()
     held_out = parts.fitting_rows(Split.TEST, rl.modes, rl.max_completion_tokens)
@@ -47,11 +50,10 @@ def _leader(parts: StageParts, pool: SamplerPool, judges: Mapping[str, Judging])
         for mode in dict.fromkeys(rl.modes)
         for row in held_out_sample(held_out, rl.validation.max_clips, spec.seed)
     ]
-    frames = parts.dataset.frames
     known = known_reasoning(held_out_sample(held_out, NUM_ROWS, spec.seed), spec.seed)
     pool.wait_ready()
     return Leader(
-        Collector(pool, rl, spec.rewards, judges, frames, derived_seed(spec.seed, "sampling")),
+        Collector(pool, rl, terms, derived_seed(spec.seed, "sampling")),
         WeightSync(parts, pool, asked[0], rl),
         Validator(pool, asked, judges, frames, max_tokens=rl.max_completion_tokens),
         JudgeProbe(judges, known, spec.prompt.question, frames),

@@ -1,15 +1,14 @@
 """Collecting rollout groups: sample, then score."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from assay_api import EngineError
-from assay_api.rewards import Reward
 from assay_api.stage import Rl
 from assay_data.dataset.order import derived_seed
 from assay_trainer.loops.recorder import Clock
-from assay_trainer.records import Frames, PromptItem, RolloutGroup
-from assay_trainer.rewards.judges.judging import Judging
+from assay_trainer.records import PromptItem, RolloutGroup
 from assay_trainer.rewards.scoring import Scored, score_groups
+from assay_trainer.rewards.terms import Term
 from assay_trainer.rollout.sampler import ClipRequest, SamplerPool, SamplingPlan
 
 _MAX_SCORING_TRIES = 3
@@ -19,18 +18,9 @@ _MAX_SCORING_TRIES = 3
 class Collector:
     """Samples groups from a pool and scores them."""
 
-    def __init__(
-        self,
-        pool: SamplerPool,
-        rl: Rl,
-        rewards: Sequence[Reward],
-        judges: Mapping[str, Judging],
-        frames: Callable[[str], Frames],
-        seed: int,
-    ) -> None:
-        """Use these samplers and these rewards."""
-        self._pool, self._rl, self._rewards, self._judges = pool, rl, rewards, judges
-        self._frames, self._seed = frames, seed
+    def __init__(self, pool: SamplerPool, rl: Rl, terms: Sequence[Term], seed: int) -> None:
+        """Use these samplers and these terms of the reward."""
+        self._pool, self._rl, self._terms, self._seed = pool, rl, terms, seed
         self._plan = SamplingPlan(rl.group_size, rl.max_completion_tokens, rl.temperature)
 
     def collect(self, prompts: Sequence[PromptItem], cursor: int, clock: Clock) -> Scored:
@@ -74,10 +64,4 @@ class Collector:
         return done
 
     def _score_once(self, groups: Sequence[RolloutGroup]) -> Scored:
-        return score_groups(
-            groups,
-            self._rewards,
-            self._judges,
-            self._frames,
-            std_floor=self._rl.advantage_std_floor,
-        )
+        return score_groups(groups, self._terms, std_floor=self._rl.advantage_std_floor)

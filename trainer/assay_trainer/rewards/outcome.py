@@ -6,10 +6,14 @@
 - ``Failure``: the world failed, and asking again may help. The group is handed back to be retried.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from assay_trainer.records import PromptItem, Rollout
+
+Sample = tuple[PromptItem, Rollout]
+"""One rollout, with the prompt that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,8 @@ class Score:
     """The reward's value."""
 
     value: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Other numbers of this rollout that are worth seeing; they are logged and not learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +47,12 @@ class RewardFunction(Protocol):
 
     def __call__(self, prompt: PromptItem, rollout: Rollout) -> Outcome:
         """Return what one rollout of the prompt is worth."""
+        ...
+
+
+class BatchRewardFunction(Protocol):
+    """A reward of all rollouts of a step at once."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Sequence[Outcome]:
+        """Return what each rollout is worth, in order. Those of one group stand together."""
         ...
