@@ -21,7 +21,7 @@ class Score:
     """The reward's value."""
 
     value: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
     """Other numbers of this rollout that are worth seeing; they are logged and not learned from."""
 
 
