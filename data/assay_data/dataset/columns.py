@@ -49,6 +49,7 @@ _OWN = [
     ("chosen", pa.string()),
     ("rejected", pa.string()),
     ("media", pa.list_(pa.string())),
+    ("extra", pa.string()),
 ]
 _EXTRA = ("row_id", "video_id", "task", "label", "generator", "entity", "title", "transcript")
 _FOR_OTHERS = [
@@ -63,6 +64,8 @@ _FOR_OTHERS = [
     ),
 ]
 OWN_COLUMNS = [name for name, _ in _OWN]
+LATER_COLUMNS = frozenset({"extra"})
+"""Columns that older datasets lack: `extra`, a JSON mapping, is empty there."""
 # Only what Arrow's types do not tell: `datasets` works out the other columns by itself. Before its
 # version 4 it knows no List; later it reads a Sequence as one.
 _FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}}
@@ -80,6 +83,7 @@ def to_values(row: ClipRow, images: tuple[bytes, ...], index: int) -> dict[str, 
     own = asdict(row)
     extra = {name: own[name] for name in _EXTRA}
     return own | {
+        "extra": json.dumps(dict(row.extra), sort_keys=True, ensure_ascii=False, allow_nan=False),
         "images": [{"bytes": image, "path": None} for image in images],
         "data_source": row.task,
         "reward_model": {"style": "rule", "ground_truth": row.answer},
@@ -90,8 +94,9 @@ def to_values(row: ClipRow, images: tuple[bytes, ...], index: int) -> dict[str, 
 def to_row(values: dict[str, Any]) -> ClipRow:
     """Build a row out of the values of our own columns."""
     return ClipRow(
-        **{name: values[name] for name in OWN_COLUMNS}
+        **{name: values[name] for name in OWN_COLUMNS if name not in LATER_COLUMNS}
         | {
+            "extra": json.loads(values.get("extra") or "{}"),
             "timestamps_seconds": tuple(values["timestamps_seconds"]),
             "examples": tuple(Example(**example) for example in values["examples"]),
             "prompt": tuple(Turn(**turn) for turn in values["prompt"]),

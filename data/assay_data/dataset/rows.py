@@ -1,7 +1,8 @@
 """The row of a dataset: what is asked about which frames, and what is known of the answer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from assay_data.lessons import Example
 
@@ -84,6 +85,8 @@ class ClipRow:
     rejected: str = ""
     media: tuple[str, ...] = ()
     """Paths or URLs of the row's media, as the source names them."""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """The source's columns that there is no field for, as plain JSON values."""
 
 
 def place_marks(texts: Sequence[str], num_images: int) -> list[str]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from assay_api import Split
 from assay_data.atomic import replacing, world_errors
-from assay_data.dataset.columns import OWN_COLUMNS, SCHEMA, to_row, to_values
+from assay_data.dataset.columns import LATER_COLUMNS, OWN_COLUMNS, SCHEMA, to_row, to_values
 from assay_data.dataset.rows import ClipRow
 from assay_data.drops import Drop, parse_drops
 
@@ -85,6 +85,7 @@ def _one_shard(first: Clip, waiting: Iterator[Clip], target_bytes: int) -> Itera
         yield clip
         row, images = clip
         size_bytes += sum(map(len, images)) + len(row.problem) + len(row.evidence)
+        size_bytes += len(json.dumps(dict(row.extra))) if row.extra else 0
         num_groups += bool(images)
         full = size_bytes >= target_bytes or num_groups >= MAX_ROW_GROUPS
         clip = None if full else next(waiting, None)
@@ -142,7 +143,13 @@ def _row_groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
 
 def read_rows(path: Path) -> list[ClipRow]:
     """Return the rows of a shard in order, frames left on the disk."""
-    return [to_row(values) for values in pq.read_table(path, columns=OWN_COLUMNS).to_pylist()]
+    columns = _columns(pq.read_schema(path))
+    return [to_row(values) for values in pq.read_table(path, columns=columns).to_pylist()]
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """Return which of our own columns to read of a shard, which may be older than some of them."""
+    return [name for name in OWN_COLUMNS if name not in LATER_COLUMNS or name in schema.names]
 
 
 def read_image_sizes(path: Path) -> list[int]:
@@ -175,8 +182,9 @@ def read_images(path: Path, index: int) -> tuple[bytes, ...]:
 def read_clips(path: Path, wanted: Callable[[ClipRow], bool] = lambda row: True) -> Iterator[Clip]:
     """Yield the wanted rows of a shard with their frames, one row group at a time."""
     with pq.ParquetFile(path) as file:
+        columns = _columns(file.schema_arrow)
         for group in range(file.num_row_groups):
-            values = file.read_row_group(group, columns=OWN_COLUMNS).to_pylist()
+            values = file.read_row_group(group, columns=columns).to_pylist()
             rows = [(place, row) for place, row in enumerate(map(to_row, values)) if wanted(row)]
             # Frames are most of a file: those of groups that nobody wants are left on the disk.
             column = file.read_row_group(group, columns=["images"])["images"] if rows else None

@@ -1,5 +1,6 @@
 """What becomes rows of a dataset: one video of a folder, or one annotated row."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -158,6 +159,7 @@ class RowItem:
             chosen=row.chosen,
             rejected=row.rejected,
             media=tuple(medium.reference for medium in row.media),
+            extra=json.loads(row.extra),
         )
 
 

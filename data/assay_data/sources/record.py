@@ -180,10 +180,11 @@ def unread_medium(record: dict[str, object]) -> str | None:
         >>> unread_medium({"question": "Is a.mp4 real?", "image": None, "images": []}) is None
         True
     """
-    return next((name for name, value in record.items() if _holds_medium(str(name), value)), None)
+    return next((name for name, value in record.items() if holds_medium(str(name), value)), None)
 
 
-def _holds_medium(name: str, value: object) -> bool:
+def holds_medium(name: str, value: object) -> bool:
+    """Tell whether a column holds pictures or videos, by its name or by what it holds."""
     items = [inner for item in _listed(value) for inner in _listed(item)]
     if not items or name.casefold() in _NO_MEDIA_COLUMNS:
         return False

@@ -9,13 +9,35 @@ from pydantic import ValidationError
 from assay_api.dataset import Polarity, RowsFormat
 from assay_api.problems import field_path
 from assay_data.drops import Drop, DropReason
-from assay_data.sources.chat import read_llama_factory, read_open_rlhf, read_swift
-from assay_data.sources.factr1 import asks_about_news, read_factr1
-from assay_data.sources.fakesv import DEBUNKING, FAKESV_LABELS, read_fakesv, read_fakett
+from assay_data.sources.chat import (
+    LlamaFactory,
+    OpenRlhf,
+    Swift,
+    read_llama_factory,
+    read_open_rlhf,
+    read_swift,
+)
+from assay_data.sources.extra import extra_columns
+from assay_data.sources.factr1 import Answered, MixedTask, Pair, asks_about_news, read_factr1
+from assay_data.sources.fakesv import (
+    DEBUNKING,
+    FAKESV_LABELS,
+    NewsVideo,
+    read_fakesv,
+    read_fakett,
+)
 from assay_data.sources.polarity import classify
+from assay_data.sources.record import Record as Columns
 from assay_data.sources.record import unread_medium
 from assay_data.sources.row import BadRow, SourceRow, check_text
-from assay_data.sources.tables import read_easyr1, read_sophiavl, read_verl
+from assay_data.sources.tables import (
+    EasyR1,
+    SophiaVl,
+    Verl,
+    read_easyr1,
+    read_sophiavl,
+    read_verl,
+)
 
 Record = dict[str, object]
 """A decoded row: texts as keys, any values."""
@@ -37,6 +59,8 @@ class Reader:
     """Raises BadRow or ValidationError for what is no such row, and nothing else."""
     columns: str
     """What a row must have, for people."""
+    models: tuple[type[Columns], ...]
+    """What is read; all other columns are kept as the row's extra ones."""
 
 
 def _has(*names: str) -> Callable[[Record], bool]:
@@ -66,27 +90,44 @@ READERS: dict[RowsFormat, Reader] = {
         asks_about_news,
         read_factr1,
         "image, problem, solution, task; or messages, images; or conversations, chosen, rejected",
+        (MixedTask, Answered, Pair),
     ),
-    RowsFormat.FAKE_SV: Reader(_is_fakesv, read_fakesv, "video_id, title, annotation (真/假/辟谣)"),
+    RowsFormat.FAKE_SV: Reader(
+        _is_fakesv, read_fakesv, "video_id, title, annotation (真/假/辟谣)", (NewsVideo,)
+    ),
     RowsFormat.FAKE_TT: Reader(
-        _has("video_id", "annotation"), read_fakett, "video_id, description, annotation (real/fake)"
+        _has("video_id", "annotation"),
+        read_fakett,
+        "video_id, description, annotation (real/fake)",
+        (NewsVideo,),
     ),
     RowsFormat.SOPHIA_VL: Reader(
-        _has("problem", "solution", "data_type"), read_sophiavl, "problem, solution, data_type"
+        _has("problem", "solution", "data_type"),
+        read_sophiavl,
+        "problem, solution, data_type",
+        (SophiaVl,),
     ),
-    RowsFormat.OPEN_RLHF: Reader(_has("message", "answer"), read_open_rlhf, "message, answer"),
-    RowsFormat.FSPO: Reader(_is_fspo, read_verl, "question, prompt, reward_model, knowledge"),
-    RowsFormat.VERL: Reader(_is_verl, read_verl, "prompt, data_source, reward_model"),
-    RowsFormat.SWIFT: Reader(_is_swift, read_swift, "messages, solution; or query, response"),
+    RowsFormat.OPEN_RLHF: Reader(
+        _has("message", "answer"), read_open_rlhf, "message, answer", (OpenRlhf,)
+    ),
+    RowsFormat.FSPO: Reader(
+        _is_fspo, read_verl, "question, prompt, reward_model, knowledge", (Verl,)
+    ),
+    RowsFormat.VERL: Reader(_is_verl, read_verl, "prompt, data_source, reward_model", (Verl,)),
+    RowsFormat.SWIFT: Reader(
+        _is_swift, read_swift, "messages, solution; or query, response", (Swift,)
+    ),
     RowsFormat.EASY_R1: Reader(
         lambda record: _has("problem", "answer")(record) or _has("prompt", "answer")(record),
         read_easyr1,
         "problem, answer; or prompt, answer",
+        (EasyR1,),
     ),
     RowsFormat.LLAMA_FACTORY: Reader(
         lambda record: "messages" in record or "conversations" in record,
         read_llama_factory,
         "messages; or conversations",
+        (LlamaFactory,),
     ),
 }
 """In the order in which they are tried: those with the most particular columns first."""
@@ -125,7 +166,8 @@ def read_record(
         detail = f"a {type(record).__name__}, must be a mapping from columns to values"
         return Drop(source, DropReason.MALFORMED, detail)
     try:
-        row = READERS[rows_format].read(record)
+        reader = READERS[rows_format]
+        row = replace(reader.read(record), extra=extra_columns(record, reader.models))
         check_text(row)
         if not row.media and (column := unread_medium(record)):
             raise BadRow(DropReason.WRONG_COLUMNS, _UNREAD.format(column=ascii(column)[1:-1]))

@@ -45,6 +45,8 @@ class SourceRow:
     response: str = ""
     chosen: str = ""
     rejected: str = ""
+    extra: str = "{}"
+    """Columns that there is no field for, as a JSON mapping."""
 
     @property
     def shows_video(self) -> bool:
