@@ -37,6 +37,18 @@ one image before the question with `<image>`; here the images stand in the place
 """
 
 
+VERDICT_PROMPT = """\
+You check facts. Decide whether the evidence supports the sentence. Use the evidence only, not \
+what you know. Answer 1 if the evidence says what the sentence says, 0 if it contradicts the \
+sentence, 0.5 if it says neither; only the number, without any explanation.
+Evidence: {question}
+Sentence: {reasoning}
+Your response format: <answer>your_score</answer>
+"""
+"""What a chat model is asked as a verifier: {question} is the premise, {reasoning} the hypothesis.
+"""
+
+
 def check_template(template: str | None, num_images: int, field: str) -> None:
     """Raise ValueError unless a template has its places: where the reasoning and the images stand.
 

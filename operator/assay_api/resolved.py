@@ -13,6 +13,7 @@ from assay_api.dataset import Dataset
 from assay_api.evaluation import Evaluation
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
 from assay_api.prompt import Prompt
+from assay_api.reward_model import Protocol
 from assay_api.stage import Lora, TrainingStage
 
 
@@ -34,6 +35,8 @@ class ResolvedJudge(Model):
         default=SOPHIAVL_PROMPT,
         description="What it is asked, with {question}, {reasoning} and {images} in it.",
     )
+    protocol: Protocol = Field(default="Chat", description="How it is asked.")
+    pairs_per_request: int = Field(default=64, description="Of a verifier: pairs of a request.")
     concurrency: int = Field(description="Requests in flight.")
     timeout_seconds: float = Field(description="Deadline of one request.")
     retries: int = Field(description="Tries again after a failed request.")

@@ -50,13 +50,19 @@ def serve_arguments(
             faster to answer.
         cache_bytes: memory for keys and values; none: a GPU's share, or the environment's.
     """
-    images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
-    return (
+    common = (
         *(*ASSAY, "serve", "--own-chat-template", "--model", orders.model, "--name", orders.name),
         *(("--pin", orders.pin) if orders.pin else ()),
         *("--host", host, "--port", str(port)),
-        *("--dtype", orders.precision.lower(), *(() if on_gpu else ("--enforce-eager",))),
+        *("--dtype", orders.precision.lower()),
         *("--max-model-len", str(orders.max_model_length_tokens)),
+    )
+    if orders.protocol == "Pairs":
+        return common  # It keeps no keys and values, and is shown no images.
+    images = max(_LEAST_IMAGES_PER_REQUEST, orders.num_frames)
+    return (
+        *common,
+        *(() if on_gpu else ("--enforce-eager",)),
         *("--gpu-memory-utilization", str(ENGINE_SHARE if on_gpu else _CPU_SHARE)),
         *(("--kv-cache-memory-bytes", str(cache_bytes)) if cache_bytes else ()),
         # Probes and Prometheus ask every few seconds, which is no news.

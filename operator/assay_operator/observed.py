@@ -14,6 +14,7 @@ from assay_api.base import Model
 from assay_api.hub import PinnedModel
 from assay_api.layout import ResourceId
 from assay_api.manifests import Resource
+from assay_api.reward_model import Protocol
 from assay_operator.conditions import Verdict
 
 Job = ResolvedDatasetJob | ResolvedStageJob | ResolvedEvaluationJob
@@ -163,6 +164,8 @@ class ServeOrders(Model):
     """Context of the model."""
     precision: str
     """Number format of the weights: Float32 or BFloat16."""
+    protocol: Protocol = "Chat"
+    """How it is asked."""
     port: int
     """Port that is asked for; 0: any that is free."""
     start_timeout_seconds: float

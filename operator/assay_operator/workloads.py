@@ -71,7 +71,8 @@ def serve_workload(judge: RewardModel, observed: Observed) -> Workload:
         # Always as the spec has it: a judge that runs is not started anew when its note is seen.
         model=spec.model.uri or model.uri,
         pin=observed.url(owner) if is_hub(spec.model.uri) else None,
-        num_frames=spec.num_frames,
+        protocol=spec.protocol,
+        num_frames=spec.num_images,
         max_model_length_tokens=spec.max_model_length_tokens,
         precision=spec.precision,
         port=spec.port,

@@ -86,6 +86,18 @@ JUDGE_SECONDS = Histogram(
     buckets=(0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300),
 )
 
+VERIFIER_PAIRS = Counter(
+    "assay_verifier_pairs", "Pairs that a verifier has scored; known ones are not asked.", ["judge"]
+)
+VERIFIER_CUT_PAIRS = Counter(
+    "assay_verifier_cut_pairs", "Of these: pairs whose evidence was cut to fit.", ["judge"]
+)
+VERIFIER_REFUSED_PAIRS = Counter(
+    "assay_verifier_refused_pairs",
+    "Pairs that a verifier refused: they have no verdict.",
+    ["judge"],
+)
+
 EVALUATION_ACCURACY = Gauge(
     "assay_evaluation_accuracy", "Share of clips answered right, at the end.", ["mode"]
 )

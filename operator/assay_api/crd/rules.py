@@ -36,7 +36,16 @@ from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
 from assay_api.prompt import CHAT_ONLY, QUESTION_FIELDS, QUESTION_ONLY, Prompt
-from assay_api.reward_model import SERVED_FIELDS, SERVED_ONLY, RewardModelSpec
+from assay_api.reward_model import (
+    ASKED_ONLY,
+    CHAT_FIELDS,
+    PAIRS_FIELDS,
+    PAIRS_ONLY,
+    SERVED_FIELDS,
+    SERVED_ONLY,
+    RewardModelSpec,
+)
+from assay_api.reward_model import CHAT_ONLY as JUDGE_ONLY
 from assay_api.rewards import OVERLONG_FIELDS, OVERLONG_ONLY, Reward
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
@@ -89,9 +98,15 @@ _HUB_URI = Rule(
 )
 
 
-def _template_rules(frames: str) -> tuple[Rule, ...]:
-    """Return the rules of a judge's template; `frames` is the field that counts its images."""
+def _template_rules(frames: str, textual: str = "") -> tuple[Rule, ...]:
+    """Return the rules of a judge's template.
+
+    Args:
+        frames: the field that counts its images.
+        textual: CEL expression, true where it is shown none whatever that field says.
+    """
     unset, field = "!has(self.promptTemplate)", ".promptTemplate"
+    shown = f"{textual} || " if textual else ""
     return (
         Rule(
             f"{unset} || self.promptTemplate.split('{{reasoning}}').size() == 2",
@@ -104,7 +119,7 @@ def _template_rules(frames: str) -> tuple[Rule, ...]:
             field=field,
         ),
         Rule(
-            f"{unset} || self.{frames} == 0 || self.promptTemplate.contains('{{images}}')",
+            f"{unset} || {shown}self.{frames} == 0 || self.promptTemplate.contains('{{images}}')",
             f"promptTemplate has no {{images}}: say where the images stand, or set {frames}: 0 for "
             "a judge that reads text only",
             field=field,
@@ -241,7 +256,14 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     SplitPlan: idle(SplitPlan, RANDOM_FIELDS, "self.rule == 'Random'", RANDOM_ONLY),
     RewardModelSpec: (
         exactly_one(("model", "endpoint")),
-        *_template_rules("numFrames"),
+        *_template_rules("numFrames", "self.protocol != 'Chat'"),
+        *idle(RewardModelSpec, CHAT_FIELDS, "self.protocol == 'Chat'", JUDGE_ONLY),
+        *idle(RewardModelSpec, PAIRS_FIELDS, "self.protocol == 'Pairs'", PAIRS_ONLY),
+        Rule(
+            "self.protocol != 'Pairs' || !has(self.promptTemplate)",
+            f"promptTemplate acts only {ASKED_ONLY}: leave it out",
+            field=".promptTemplate",
+        ),
         *idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
     ),
     Sft: _template_rules("framesAsImages"),

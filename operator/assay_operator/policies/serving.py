@@ -1,11 +1,11 @@
 """Serving: when a reward model's server must run, and when it has failed to start."""
 
 from assay_api import RewardModel, TrainingStage
-from assay_api.judge_prompt import SOPHIAVL_PROMPT
+from assay_api.judge_prompt import SOPHIAVL_PROMPT, VERDICT_PROMPT
 from assay_api.layout import ResourceId
 from assay_api.references import identify, references_of
 from assay_api.resolved import ResolvedJudge, ResolvedStageJob
-from assay_api.reward_model import RewardModelSpec
+from assay_api.reward_model import DEFAULT_CONCURRENCY, RewardModelSpec
 from assay_operator.conditions import Reason, State, Verdict
 from assay_operator.observed import Observed
 from assay_operator.policies.completion import (
@@ -104,21 +104,23 @@ def resolve_judge(judge: ResourceId, observed: Observed) -> ResolvedJudge:
         name=judge.name,
         url=url,
         model=spec.endpoint.model if spec.endpoint else judge.name,
-        num_frames=spec.num_frames,
+        num_frames=spec.num_images,
         prompt_template=_template(spec, observed),
-        concurrency=spec.concurrency,
+        protocol=spec.protocol,
+        pairs_per_request=spec.pairs_per_request,
+        concurrency=spec.concurrency or DEFAULT_CONCURRENCY[spec.protocol],
         timeout_seconds=spec.timeout_seconds,
         retries=spec.retries,
     )
 
 
 def _template(spec: RewardModelSpec, observed: Observed) -> str:
-    """Return what the judge is asked: as it says, as it was taught, or as SophiaVL-R1's is."""
+    """Return what it is asked: as it says, as it was taught, or the words of its protocol."""
     if spec.prompt_template is not None:
         return spec.prompt_template
     stage = _teacher(spec, observed)
     taught = stage.spec.sft.prompt_template if stage and stage.spec.sft else None
-    return taught or SOPHIAVL_PROMPT
+    return taught or (VERDICT_PROMPT if spec.protocol == "ChatPairs" else SOPHIAVL_PROMPT)
 
 
 def _teacher(spec: RewardModelSpec, observed: Observed) -> TrainingStage | None:

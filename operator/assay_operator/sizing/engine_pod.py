@@ -145,8 +145,8 @@ def _request_tokens(
 ) -> int:
     """Return the tokens of a stage's longest request: frames, question, what is judged, a score."""
     images = 0
-    if judge.spec.num_frames:
-        clip = clip_of(dataset, assumed.frame_size, judge.spec.num_frames)
+    if judge.spec.num_images:
+        clip = clip_of(dataset, assumed.frame_size, judge.spec.num_images)
         images = clip.tokens + clip.marks
     judged = stage.spec.rl.max_completion_tokens if stage.spec.rl else assumed.example_tokens
     return images + text_tokens(stage.spec.prompt.question) + JUDGE_TOKENS + judged + _SCORE_TOKENS
