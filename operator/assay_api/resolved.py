@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from assay_api.answers import Answer
 from assay_api.base import Model, ScratchModel, check_exactly_one
 from assay_api.dataset import Dataset
 from assay_api.evaluation import Evaluation
@@ -76,6 +77,7 @@ class ResolvedStart(Model):
     scratch: ScratchModel | None = Field(default=None, description="Sizes of one from scratch.")
     dataset: str = Field(description="URL of the stage's dataset.")
     prompt: Prompt = Field(description="The question about each clip.")
+    answer: Answer = Field(default=Answer(), description="How answers are written and scored.")
     lora: Lora | None = Field(default=None, description="Its adapters; unset: it trains in full.")
     precision: str = Field(description="Number format of its weights: Float32 or BFloat16.")
 

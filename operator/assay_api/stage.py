@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from assay_api.answers import Answer, FormatName
 from assay_api.base import (
     API_VERSION,
     MAX_STEPS,
@@ -282,6 +283,11 @@ class TrainingStageSpec(Model):
         default=BUSTERX_PROMPT,
         description="What the model is asked; unset: BusterX++'s prompt, which names the tags.",
     )
+    answer: Answer = Field(
+        default=Answer(),
+        description="How answers are written and scored, here and wherever the result is "
+        "evaluated; unset: A (real) or B (fake).",
+    )
     sft: Sft | None = Field(default=None, description="Supervised fine-tuning.")
     rl: Rl | None = Field(default=None, description="Reinforcement learning.")
     fusion: Fusion | None = Field(default=None, description="Thinking-mode fusion.")
@@ -316,6 +322,11 @@ class TrainingStageSpec(Model):
             raise ValueError(
                 f"prompt.source ({self.prompt.source.value}): fusion learns from right answers to "
                 "one question about clips of both classes: use source: Question"
+            )
+        if self.fusion is not None and self.answer.format is not FormatName.LETTER:
+            raise ValueError(
+                f"answer.format ({self.answer.format.value}): fusion writes right answers about "
+                "clips of both classes, as letters: use format: Letter"
             )
         if self.rl is None and self.checkpoint.keep_best:
             raise ValueError(

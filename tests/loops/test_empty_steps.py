@@ -20,6 +20,7 @@ from assay_api import NothingToLearnError
 from assay_api.stage import GroupFilter
 from assay_data.store import Store, open_store
 from assay_trainer.algorithms.dynamic_sampling import count_acceptance
+from assay_trainer.answers.rule import LETTER_RULE
 from assay_trainer.checkpoints import Position
 from assay_trainer.loops.answer_form import shown_answers
 from assay_trainer.loops.empty_steps import empty_sample, refuse_emptiness
@@ -160,7 +161,7 @@ def test_answers_in_another_form_are_told_by_what_the_prompt_asks_for(
     groups = [group("A", "B", prompt=prompt)]
     rl = played_job(steps=9, maxEmptySteps=1).stage.spec.rl
     assert rl is not None
-    sample = empty_sample(groups, count_acceptance(groups, GroupFilter.CORRECTNESS))
+    sample = empty_sample(groups, count_acceptance(groups, GroupFilter.CORRECTNESS), LETTER_RULE)
     with pytest.raises(NothingToLearnError) as raised:
         refuse_emptiness(Position(1, 0, 2, 1), rl, sample)
     assert f"What to do: {advice}" in str(raised.value)
@@ -169,13 +170,13 @@ def test_answers_in_another_form_are_told_by_what_the_prompt_asks_for(
 
 @pytest.mark.parametrize("texts", [[], ["x" * 1000], ["one\ntwo", "three"], ["a"] * 9])
 def test_answers_are_shown_on_short_lines_of_their_own(texts: list[str]) -> None:
-    shown = shown_answers(texts)
+    shown = shown_answers([(text, False) for text in texts])
     assert len(shown) == min(2, len(set(texts)))
     assert all("\n" not in line and len(line) < 200 for line in shown)
 
 
 def test_a_long_answer_shows_its_begin_and_its_end() -> None:
-    (line,) = shown_answers(["begin " + "x" * 5000 + " so A"])
+    (line,) = shown_answers([("begin " + "x" * 5000 + " so A", False)])
     assert line.startswith('"begin xxx') and line.endswith(' so A"')
 
 

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_prompts import asked
+from made_prompts import asked, made_row
 
 from assay_api import ThinkingMode
+from assay_api.answers import Answer
+from assay_trainer.answers.rule import LETTER_RULE, AnswerRule
 from assay_trainer.records import PromptItem, Rollout
-from assay_trainer.rewards.accuracy import accuracy_reward
-from assay_trainer.rewards.format import format_reward
-from assay_trainer.rewards.mode_followed import mode_followed_reward
+from assay_trainer.rewards.accuracy import AccuracyReward
+from assay_trainer.rewards.format import FormatReward
+from assay_trainer.rewards.mode_followed import ModeFollowedReward
 from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Score
 from assay_trainer.rewards.overlong import OverlongReward
 from assay_trainer.rewards.thinking import ThinkingReward
@@ -34,8 +36,8 @@ def rollout(text: str = "", num_tokens: int = 1) -> Rollout:
 
 def test_format_is_zero_or_minus_one() -> None:
     kept, broken = "<think></think><answer>A</answer>", "<answer>A</answer>"
-    assert format_reward(prompt(), rollout(kept)) == Score(0.0)
-    assert format_reward(prompt(), rollout(broken)) == Score(-1.0)
+    assert FormatReward(LETTER_RULE)(prompt(), rollout(kept)) == Score(0.0)
+    assert FormatReward(LETTER_RULE)(prompt(), rollout(broken)) == Score(-1.0)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_format_is_zero_or_minus_one() -> None:
     ],
 )
 def test_accuracy_counts_the_strict_verdict(label: str, text: str, value: float) -> None:
-    assert accuracy_reward(prompt(label), rollout(text)) == Score(value)
+    assert AccuracyReward(LETTER_RULE)(prompt(label), rollout(text)) == Score(value)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_accuracy_counts_the_strict_verdict(label: str, text: str, value: float)
 def test_mode_followed_wants_a_full_or_an_empty_block(
     mode: ThinkingMode, text: str, value: float
 ) -> None:
-    assert mode_followed_reward(prompt(mode=mode), rollout(text)) == Score(value)
+    assert ModeFollowedReward(LETTER_RULE)(prompt(mode=mode), rollout(text)) == Score(value)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ RIGHT, WRONG = "<think>hm</think><answer>B</answer>", "<think>hm</think><answer>
 @pytest.mark.parametrize("outcome", [Score(0.6), Abstain("Nonsense"), Failure("it is down")])
 def test_thinking_is_what_the_judge_says_of_a_right_answer(outcome: Outcome) -> None:
     judge = Judge(outcome)
-    reward = ThinkingReward(judge, lambda row_id: (f"{row_id}.png",))
+    reward = ThinkingReward(judge, lambda row_id: (f"{row_id}.png",), LETTER_RULE)
     assert reward(prompt(), rollout(RIGHT)) == outcome
     assert judge.asked == [("Is it?", RIGHT, ("v7.png",))]
 
@@ -111,6 +113,20 @@ def test_thinking_is_what_the_judge_says_of_a_right_answer(outcome: Outcome) -> 
 @pytest.mark.parametrize(("mode", "text"), [(THINK, WRONG), (NO_THINK, RIGHT), (NO_THINK, WRONG)])
 def test_the_judge_is_not_asked_where_it_cannot_matter(mode: ThinkingMode, text: str) -> None:
     judge = Judge(Score(0.9))
-    reward = ThinkingReward(judge, lambda row_id: ())
+    reward = ThinkingReward(judge, lambda row_id: (), LETTER_RULE)
     assert reward(prompt(mode=mode), rollout(text)) == Score(0.0)
     assert judge.asked == []
+
+
+def test_other_words_are_worth_their_f1_and_form_and_mode_are_the_stages() -> None:
+    rule = AnswerRule.of(Answer.model_validate({"format": "Text", "metric": "F1"}))
+    row = made_row(label="", answer="University of Wyoming")
+    prompt = PromptItem(row, THINK, "Which? <think>", "Which?", opening="<think>")
+    answer = rollout("He went there.</think> <answer>Wyoming</answer>")
+    assert AccuracyReward(rule)(prompt, answer) == Score(pytest.approx(0.5))
+    assert FormatReward(rule)(prompt, answer) == Score(0.0)
+    assert ModeFollowedReward(rule)(prompt, answer) == Score(0.0)
+    assert FormatReward(LETTER_RULE)(prompt, answer) == Score(-1.0)
+    judge = Judge(Score(0.9))
+    assert ThinkingReward(judge, lambda row_id: (), rule)(prompt, answer) == Score(0.5)
+    assert judge.asked[0][1] == f"<think>{answer.text}"

@@ -10,6 +10,7 @@ from played_judge import played_judge
 
 from assay_api import InvalidInput, JudgeError, ResolvedJudge, ThinkingMode
 from assay_api.rewards import Reward, RewardType
+from assay_trainer.answers.rule import LETTER_RULE
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup
 from assay_trainer.rewards import registry
 from assay_trainer.rewards.judges.chat import Judge
@@ -87,14 +88,19 @@ def score(
     url: str, groups: Sequence[RolloutGroup], *rewards: Reward, frames: Frames | None = None
 ) -> Scored:
     with make_judge(url) as judge:
-        terms = build_terms(rewards, {"critic": judge}, frames or Frames())
-        return score_groups(groups, terms, std_floor=1e-3)
+        terms = build_terms(rewards, {"critic": judge}, frames or Frames(), LETTER_RULE)
+        return score_groups(groups, terms, std_floor=1e-3, is_correct=LETTER_RULE.is_correct)
 
 
 def test_terms_are_weighted_and_added_up() -> None:
     rewards = (FORMAT, ACCURACY.model_copy(update={"weight": 3.0}), OVERLONG, MODE)
-    terms = build_terms(rewards, {}, Frames())
-    scored = score_groups([group("v1", right("x"), WRONG, "no")], terms, std_floor=1e-3)
+    terms = build_terms(rewards, {}, Frames(), LETTER_RULE)
+    scored = score_groups(
+        [group("v1", right("x"), WRONG, "no")],
+        terms,
+        std_floor=1e-3,
+        is_correct=LETTER_RULE.is_correct,
+    )
     (only,) = scored.groups
     assert only.terms == {
         "Format": (0.0, 0.0, -1.0),
@@ -154,8 +160,8 @@ def test_one_failure_hands_the_group_back(url: str) -> None:
 def test_a_judge_that_is_down_stops_the_scoring(url: str) -> None:
     groups = [group(f"v{i}", right("down"), right("down")) for i in range(4)]
     with make_judge(url, max_consecutive_failures=3) as judge, pytest.raises(JudgeError):
-        terms = build_terms((THINKING,), {"critic": judge}, Frames())
-        score_groups(groups, terms, std_floor=1e-3)
+        terms = build_terms((THINKING,), {"critic": judge}, Frames(), LETTER_RULE)
+        score_groups(groups, terms, std_floor=1e-3, is_correct=LETTER_RULE.is_correct)
 
 
 def test_frames_of_a_row_are_fetched_once_for_all_of_its_rollouts(url: str) -> None:
@@ -167,12 +173,12 @@ def test_frames_of_a_row_are_fetched_once_for_all_of_its_rollouts(url: str) -> N
 
 def test_a_reward_given_twice_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"spec\.rewards\[1\]\.type: Accuracy is given twice"):
-        build_terms((ACCURACY, ACCURACY), {}, Frames())
+        build_terms((ACCURACY, ACCURACY), {}, Frames(), LETTER_RULE)
 
 
 def test_an_unknown_reward_model_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"spec\.rewards\[0\]\.rewardModel: .* 'critic'"):
-        build_terms((THINKING,), {}, Frames())
+        build_terms((THINKING,), {}, Frames(), LETTER_RULE)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -182,10 +188,11 @@ def test_a_reward_that_is_no_finite_number_fails_by_name_group_and_value(
     def broken(prompt: PromptItem, rollout: Rollout) -> Score:
         return Score(value if prompt.row_id == "v2" and "B" in rollout.text else 0.0)
 
-    monkeypatch.setattr(registry, "format_reward", broken)
+    around = registry._of_answers(lambda answers: broken)
+    monkeypatch.setitem(registry.BUILDERS, RewardType.FORMAT, around)
     groups = [group("v1", right("x"), WRONG), group("v2", WRONG, right("x"))]
-    terms = build_terms((FORMAT, ACCURACY), {}, Frames())
-    scored = score_groups(groups, terms, std_floor=1e-3)
+    terms = build_terms((FORMAT, ACCURACY), {}, Frames(), LETTER_RULE)
+    scored = score_groups(groups, terms, std_floor=1e-3, is_correct=LETTER_RULE.is_correct)
 
     assert [one.group.prompt.row_id for one in scored.groups] == ["v1"]
     (failed,) = scored.failures

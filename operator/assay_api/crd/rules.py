@@ -9,6 +9,13 @@ from collections.abc import Mapping
 
 from pydantic.alias_generators import to_camel
 
+from assay_api.answers import (
+    CLOSED_FORMATS,
+    GRADED_METRICS,
+    THRESHOLD_FIELDS,
+    THRESHOLD_ONLY,
+    Answer,
+)
 from assay_api.base import (
     HUB,
     HUB_URI,
@@ -127,6 +134,9 @@ def _template_rules(frames: str, textual: str = "") -> tuple[Rule, ...]:
     )
 
 
+_CLOSED = [name.value for name in CLOSED_FORMATS]
+_GRADED = [name.value for name in GRADED_METRICS]
+
 RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     ModelSource: (_HUB_URI,),
     ScratchModel: idle(ScratchModel, VISION_FIELDS, "self.family == 'Qwen25Vl'", VISION_ONLY),
@@ -157,6 +167,15 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             )
             for field in ("system", "think", "noThink")
         ),
+    ),
+    Answer: (
+        Rule(
+            f"(self.metric == 'Label') == (self.format in {_CLOSED})",
+            "the metric doesn't compare answers in this format: Label is for Letter and YesNo, the "
+            "others for Text and Boxed",
+            field=".metric",
+        ),
+        *idle(Answer, THRESHOLD_FIELDS, f"self.metric in {_GRADED}", THRESHOLD_ONLY),
     ),
     Rl: idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
     Tracker: (
@@ -213,6 +232,12 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "fusion learns from right answers to one question about clips of both classes: use "
             "source: Question",
             field=".prompt.source",
+        ),
+        Rule(
+            "!has(self.fusion) || !has(self.answer) || self.answer.format == 'Letter'",
+            "fusion writes right answers about clips of both classes, as letters: use format: "
+            "Letter",
+            field=".answer.format",
         ),
         *idle(Placement, ENGINE_FIELDS, "!has(self.sft)", ENGINE_ONLY, "self.placement"),
         Rule(

@@ -59,6 +59,7 @@ def watched_stage(watched: ResourceId, observed: Observed) -> WatchedStage:
             scratch=spec.model.scratch,
             dataset=observed.dataset_url(spec.dataset),
             prompt=spec.prompt,
+            answer=spec.answer,
             lora=spec.lora,
             precision=spec.placement.precision,
         )

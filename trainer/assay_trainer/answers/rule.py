@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from assay_api.answers import Answer, FormatName, MetricName
+from assay_api.answers import GRADED_METRICS, Answer, FormatName, MetricName
 from assay_data.dataset import ClipRow
 from assay_trainer.answers.boxed import BoxedFormat
 from assay_trainer.answers.free_text import TextFormat
@@ -59,6 +59,11 @@ class AnswerRule:
     def of(cls, answer: Answer) -> "AnswerRule":
         """Return the rule that a manifest states."""
         return cls(FORMATS[answer.format], METRICS[answer.metric], answer.threshold)
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether the metric has values between right and wrong."""
+        return self.metric in (METRICS[name] for name in GRADED_METRICS)
 
     def parse(self, prompt: PromptItem, rollout: Rollout) -> Parsed:
         """Return what a completion says; what the prompt holds of its format belongs to it."""

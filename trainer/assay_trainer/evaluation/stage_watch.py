@@ -148,7 +148,7 @@ class StageFolder:
             folder,
             precision=start.precision,
             lora=start.lora,
-            card=ModelCard(prompt=start.prompt, frames=frames),
+            card=ModelCard(prompt=start.prompt, answer=start.answer, frames=frames),
         )
         weights.unlink()
         return folder

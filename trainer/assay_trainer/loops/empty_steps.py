@@ -11,7 +11,7 @@ from statistics import fmean
 from assay_api.errors import NothingToLearnError
 from assay_api.stage import GroupFilter, Rl
 from assay_trainer.algorithms.dynamic_sampling import Acceptance
-from assay_trainer.answers.letter import parse_answer
+from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.checkpoints import Position
 from assay_trainer.loops.answer_form import (
     LOW_WELL_FORMED,
@@ -29,21 +29,27 @@ class EmptySample:
     acceptance: Acceptance
     well_formed: float
     """Share of the answers in the answer format; 0 without answers."""
-    missing_tags: tuple[str, ...]
-    """Tags of the answer format that the prompts don't name."""
+    form_advice: str
+    """What to do about answers in another form."""
     answers: tuple[str, ...]
     """Two of the answers, cut to a line each."""
 
 
-def empty_sample(groups: Sequence[ScoredGroup], acceptance: Acceptance) -> EmptySample:
+def empty_sample(
+    groups: Sequence[ScoredGroup], acceptance: Acceptance, answers: AnswerRule
+) -> EmptySample:
     """Return what is told of a step of whose groups none is usable."""
     prompts = {group.group.prompt.text for group in groups}
-    answers = [rollout.text for group in groups for rollout in group.group.rollouts]
+    said = [
+        (rollout.text, answers.parse(group.group.prompt, rollout).well_formed)
+        for group in groups
+        for rollout in group.group.rollouts
+    ]
     return EmptySample(
         acceptance=acceptance,
-        well_formed=fmean(parse_answer(text).well_formed for text in answers) if answers else 0.0,
-        missing_tags=missing_in(prompts),
-        answers=shown_answers(answers),
+        well_formed=fmean(well_formed for _, well_formed in said) if said else 0.0,
+        form_advice=form_advice(answers.format, missing_in(answers.format, prompts)),
+        answers=shown_answers(said),
     )
 
 
@@ -92,7 +98,7 @@ def _told(rl: Rl, sample: EmptySample) -> str:
 def _advice(rl: Rl, sample: EmptySample) -> str:
     counts = sample.acceptance
     if sample.well_formed < LOW_WELL_FORMED and counts.num_all_wrong:
-        return form_advice(sample.missing_tags)
+        return sample.form_advice
     by_reward = not rl.dynamic_sampling or rl.group_filter is GroupFilter.REWARD
     if counts.num_all_right > counts.num_all_wrong and not by_reward:
         return (

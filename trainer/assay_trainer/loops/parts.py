@@ -10,6 +10,8 @@ from assay_api.prompt import PromptSource
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import usable_rows
 from assay_data.store import Store
+from assay_trainer.answers.answerable import answerable_rows
+from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.checkpoints import Checkpoints
 from assay_trainer.families.batch import Completion, MicroBatch, collate
 from assay_trainer.families.inputs import EncodedPrompt
@@ -49,6 +51,11 @@ class StageParts:
         """What rows are asked."""
         return RowPrompts(self.stage.spec.prompt, self.policy.render)
 
+    @property
+    def answers(self) -> AnswerRule:
+        """How answers are read and scored."""
+        return AnswerRule.of(self.stage.spec.answer)
+
     def fitting_rows(
         self, split: Split, modes: Sequence[ThinkingMode], max_completion_tokens: int
     ) -> tuple[ClipRow, ...]:
@@ -59,6 +66,7 @@ class StageParts:
         """
         prompt = self.stage.spec.prompt
         rows = usable_rows(self.dataset.rows(split), needs_label=True, source=prompt.source)
+        rows = answerable_rows(rows, self.answers.format, split.value)
         rows = shown_rows(rows, prompt, self.policy.family.shows, split.value)
         if prompt.source is PromptSource.QUESTION:
             return rows

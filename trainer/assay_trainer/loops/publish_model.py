@@ -15,7 +15,8 @@ _LOG = logging.getLogger(__name__)
 def publish_model(parts: StageParts) -> None:
     """Publish the trained model as the stage's result, adapters merged and beside it."""
     frames = FramePlan.model_validate(parts.dataset.info["spec"]["frames"])
-    card = ModelCard(prompt=parts.stage.spec.prompt, frames=frames)
+    spec = parts.stage.spec
+    card = ModelCard(prompt=spec.prompt, answer=spec.answer, frames=frames)
     with tempfile.TemporaryDirectory(prefix="assay-model-") as scratch:
         folder = Path(scratch)
         write_model(parts.policy, card, folder)

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.checkpoints import Position
 from assay_trainer.loops.empty_steps import EmptySample, empty_sample, refuse_emptiness
 from assay_trainer.loops.judge_probe import JudgeProbe
@@ -68,6 +69,7 @@ class RlLoop:
         self._parts, self._rl, self._leader = parts, spec.rl, leader
         self._prompts = prompts
         self._learner = parts.learner
+        self._answers = AnswerRule.of(spec.answer)
         self._checkpoints = parts.checkpoints()
         self._every = spec.checkpoint.every
         self._recorder = parts.recorder()
@@ -126,7 +128,7 @@ class RlLoop:
             rounds.add(self._leader.collector.collect(prompts, cursor, self._clock))
             cursor += len(asked)
         groups = rounds.batch()
-        empty = None if groups else empty_sample(rounds.groups, rounds.acceptance())
+        empty = None if groups else empty_sample(rounds.groups, rounds.acceptance(), self._answers)
         batch = Batch(position.step + 1, groups, rounds.metrics(), rounds.mode_counts(), empty)
         return cursor, batch
 

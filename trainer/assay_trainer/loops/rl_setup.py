@@ -41,7 +41,7 @@ def _leader(parts: StageParts, pool: SamplerPool, judges: Mapping[str, Judging])
     rl = spec.rl
     assert rl is not None
     frames = parts.dataset.frames
-    terms = build_terms(spec.rewards, judges, frames)
+    terms = build_terms(spec.rewards, judges, frames, parts.answers)
     for judge in judges.values():
         judge.check()
     held_out = parts.fitting_rows(Split.TEST, rl.modes, rl.max_completion_tokens)
@@ -53,8 +53,8 @@ def _leader(parts: StageParts, pool: SamplerPool, judges: Mapping[str, Judging])
     known = known_reasoning(held_out_sample(held_out, NUM_ROWS, spec.seed), spec.seed)
     pool.wait_ready()
     return Leader(
-        Collector(pool, rl, terms, derived_seed(spec.seed, "sampling")),
+        Collector(pool, rl, terms, parts.answers, derived_seed(spec.seed, "sampling")),
         WeightSync(parts, pool, asked[0], rl),
-        Validator(pool, asked, judges, frames, max_tokens=rl.max_completion_tokens),
+        Validator(pool, asked, judges, frames, parts.answers, max_tokens=rl.max_completion_tokens),
         JudgeProbe(judges, known, spec.prompt.question, frames),
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from assay_api import EngineError
 from assay_api.stage import Rl
 from assay_data.dataset.order import derived_seed
+from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.records import PromptItem, RolloutGroup
 from assay_trainer.rewards.scoring import Scored, score_groups
@@ -18,9 +19,17 @@ _MAX_SCORING_TRIES = 3
 class Collector:
     """Samples groups from a pool and scores them."""
 
-    def __init__(self, pool: SamplerPool, rl: Rl, terms: Sequence[Term], seed: int) -> None:
-        """Use these samplers and these terms of the reward."""
+    def __init__(
+        self,
+        pool: SamplerPool,
+        rl: Rl,
+        terms: Sequence[Term],
+        answers: AnswerRule,
+        seed: int,
+    ) -> None:
+        """Use these samplers, these terms of the reward, and this rule of right answers."""
         self._pool, self._rl, self._terms, self._seed = pool, rl, terms, seed
+        self._answers = answers
         self._plan = SamplingPlan(rl.group_size, rl.max_completion_tokens, rl.temperature)
 
     def collect(self, prompts: Sequence[PromptItem], cursor: int, clock: Clock) -> Scored:
@@ -64,4 +73,9 @@ class Collector:
         return done
 
     def _score_once(self, groups: Sequence[RolloutGroup]) -> Scored:
-        return score_groups(groups, self._terms, std_floor=self._rl.advantage_std_floor)
+        return score_groups(
+            groups,
+            self._terms,
+            std_floor=self._rl.advantage_std_floor,
+            is_correct=self._answers.is_correct,
+        )

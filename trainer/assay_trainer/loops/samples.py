@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assay_data.dataset import ClipRow
-from assay_trainer.answers.letter import parse_answer
+from assay_trainer.answers.rule import LETTER_RULE
 from assay_trainer.records import FAKE, REAL, PromptItem, Rollout
-from assay_trainer.rewards.accuracy import is_correct
 
 LABELS = (REAL, FAKE)
 
@@ -32,7 +31,8 @@ def right_samples(prompt: PromptItem, rollouts: Sequence[Rollout]) -> list[Right
     texts = [
         rollout.text
         for rollout in rollouts
-        if is_correct(prompt, rollout) and parse_answer(rollout.text).has_thinking
+        if LETTER_RULE.is_correct(prompt, rollout)
+        and LETTER_RULE.parse(prompt, rollout).has_thinking
     ]
     return [RightSample(prompt.row_id, prompt.label, text) for text in dict.fromkeys(texts)]
 

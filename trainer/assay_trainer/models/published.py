@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from assay_api import FramePlan, InvalidInput, Model, ResolvedModel
+from assay_api.answers import Answer
 from assay_api.hub import is_hub
 from assay_api.prompt import BUSTERX_PROMPT, Prompt
 from assay_data.store import Wanted, local_copy, open_store
@@ -36,6 +37,7 @@ class ModelCard(Model):
     """How a model wants to be asked."""
 
     prompt: Prompt = Field(default=BUSTERX_PROMPT, description="The question about each clip.")
+    answer: Answer = Field(default=Answer(), description="How it writes its answers.")
     frames: FramePlan = Field(default=FramePlan(), description="Which frames, at which size.")
 
 

@@ -1,15 +1,18 @@
-"""Accuracy: 1 for the right verdict, else 0."""
+"""Accuracy: how right the answer is, in [0, 1]; 1 or 0 for all metrics but F1."""
 
-from assay_trainer.answers.letter import parse_answer
+from dataclasses import dataclass
+
+from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.records import PromptItem, Rollout
 from assay_trainer.rewards.outcome import Score
 
 
-def is_correct(prompt: PromptItem, rollout: Rollout) -> bool:
-    """Tell whether the verdict, strictly read, is the truth."""
-    return parse_answer(rollout.text).verdict == prompt.label
+@dataclass(frozen=True, slots=True)
+class AccuracyReward:
+    """Compares the answer, strictly read, with the truth by the stage's metric."""
 
+    answers: AnswerRule
 
-def accuracy_reward(prompt: PromptItem, rollout: Rollout) -> Score:
-    """Return 1 if the verdict, strictly read, is the truth, else 0."""
-    return Score(1.0 if is_correct(prompt, rollout) else 0.0)
+    def __call__(self, prompt: PromptItem, rollout: Rollout) -> Score:
+        """Return the metric's value; 0 for a completion that is not in the answer format."""
+        return Score(self.answers.value(prompt, rollout))

@@ -10,12 +10,13 @@ from jaxtyping import UInt8
 
 from assay_api import InvalidInput
 from assay_api.rewards import Reward, RewardType
-from assay_trainer.rewards.accuracy import accuracy_reward
-from assay_trainer.rewards.format import format_reward
+from assay_trainer.answers.rule import AnswerRule
+from assay_trainer.rewards.accuracy import AccuracyReward
+from assay_trainer.rewards.format import FormatReward
 from assay_trainer.rewards.judges.chat import image_urls
 from assay_trainer.rewards.judges.judging import Judging
-from assay_trainer.rewards.mode_followed import mode_followed_reward
-from assay_trainer.rewards.outcome import BatchRewardFunction, Outcome, Sample
+from assay_trainer.rewards.mode_followed import ModeFollowedReward
+from assay_trainer.rewards.outcome import BatchRewardFunction, Outcome, RewardFunction, Sample
 from assay_trainer.rewards.overlong import OverlongReward
 from assay_trainer.rewards.terms import Term, one_by_one
 from assay_trainer.rewards.thinking import ThinkingReward
@@ -31,10 +32,15 @@ class Surroundings:
     judges: Mapping[str, Judging]
     """By name of the RewardModel."""
     frames: Frames
+    answers: AnswerRule
+    """How answers are read and scored."""
 
 
 def build_terms(
-    rewards: Sequence[Reward], judges: Mapping[str, Judging], frames: Frames
+    rewards: Sequence[Reward],
+    judges: Mapping[str, Judging],
+    frames: Frames,
+    answers: AnswerRule,
 ) -> tuple[Term, ...]:
     """Return the terms that the rewards stand for.
 
@@ -42,11 +48,12 @@ def build_terms(
         rewards: the terms to add up, each name at most once.
         judges: by name of the RewardModel, for the rewards that need one.
         frames: returns the frames of a row; called at most once per row, judge and step.
+        answers: how answers are read and scored.
 
     Raises:
         InvalidInput: a reward is given twice, or names a RewardModel that is not there.
     """
-    around = Surroundings(judges, frames)
+    around = Surroundings(judges, frames, answers)
     terms: dict[str, Term] = {}
     for index, reward in enumerate(rewards):
         field, name = f"spec.rewards[{index}]", reward.type.value
@@ -69,7 +76,7 @@ def _thinking(field: str, name: str, reward: Reward, around: Surroundings) -> Te
     def outcomes_of(samples: Sequence[Sample]) -> Sequence[Outcome]:
         # Pictures are kept for one step: a row is asked about once in many.
         shown = _shown_once(around.frames, judge.spec.num_frames)
-        one = ThinkingReward(judge, shown)
+        one = ThinkingReward(judge, shown, around.answers)
         return one_by_one(one, num_workers=judge.spec.concurrency)(samples)
 
     return Term(name, reward.weight, outcomes_of)
@@ -100,10 +107,17 @@ def _plain(make: Callable[[Reward], BatchRewardFunction]) -> Builder:
     return lambda field, name, reward, around: Term(name, reward.weight, make(reward))
 
 
+def _of_answers(make: Callable[[AnswerRule], RewardFunction]) -> Builder:
+    """Return the builder of a reward that reads answers."""
+    return lambda field, name, reward, around: Term(
+        name, reward.weight, one_by_one(make(around.answers))
+    )
+
+
 BUILDERS: Mapping[RewardType, Builder] = {
-    RewardType.FORMAT: _plain(lambda reward: one_by_one(format_reward)),
-    RewardType.ACCURACY: _plain(lambda reward: one_by_one(accuracy_reward)),
-    RewardType.MODE_FOLLOWED: _plain(lambda reward: one_by_one(mode_followed_reward)),
+    RewardType.FORMAT: _of_answers(FormatReward),
+    RewardType.ACCURACY: _of_answers(AccuracyReward),
+    RewardType.MODE_FOLLOWED: _of_answers(ModeFollowedReward),
     RewardType.OVERLONG: _plain(
         lambda reward: one_by_one(OverlongReward(reward.max_tokens, reward.buffer_tokens))
     ),

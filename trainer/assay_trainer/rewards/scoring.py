@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from assay_trainer.algorithms.advantages import group_advantages
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
-from assay_trainer.rewards.accuracy import is_correct
 from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Sample, Score
 from assay_trainer.rewards.terms import Term
 
@@ -44,7 +43,7 @@ def score_groups(
     terms: Sequence[Term],
     *,
     std_floor: float,
-    is_correct: IsCorrect = is_correct,
+    is_correct: IsCorrect,
 ) -> Scored:
     """Return the groups with their rewards and advantages, in the order given.
 

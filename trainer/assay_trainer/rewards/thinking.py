@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from assay_api import ThinkingMode
+from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.records import PromptItem, Rollout
-from assay_trainer.rewards.accuracy import accuracy_reward
 from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.outcome import Outcome, Score
 
@@ -23,14 +23,15 @@ class ThinkingReward:
     judge: Judging
     image_urls: Callable[[str], Sequence[str]]
     """Returns the frames of a dataset row as the judge is shown them."""
+    answers: AnswerRule
 
     def __call__(self, prompt: PromptItem, rollout: Rollout) -> Outcome:
         """Return the reward, or the judge's abstention or failure."""
-        accuracy = accuracy_reward(prompt, rollout)
-        if prompt.mode is not ThinkingMode.THINK or accuracy.value == 0:
+        accuracy = self.answers.value(prompt, rollout)
+        if prompt.mode is not ThinkingMode.THINK or accuracy == 0:
             return Score(0.0)
         images = self.image_urls(prompt.row_id)
-        outcome = self.judge.score(prompt.question, rollout.text, images)
+        outcome = self.judge.score(prompt.question, prompt.opening + rollout.text, images)
         if not isinstance(outcome, Score):
             return outcome
-        return Score(min(accuracy.value, outcome.value))
+        return Score(min(accuracy, outcome.value))
