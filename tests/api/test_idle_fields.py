@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from assay_api.answers import Answer
 from assay_api.base import Model
 from assay_api.dataset import FolderSource, FramePlan, SplitPlan
 from assay_api.reward_model import RewardModelSpec
@@ -27,6 +28,7 @@ WHOLE = {"sampling": "Whole"}
         (FramePlan, WHOLE, {"fps": 8}, "fps (8.0) acts only with sampling: AtFps: leave it out"),
         (SplitPlan, {"rule": "Train"}, {"testFraction": 0.5}, "(0.5) acts only with rule: Random"),
         (SplitPlan, {"rule": "Source"}, {"seed": 7}, "seed (7) acts only with rule: Random"),
+        (Answer, {}, {"threshold": 0.9}, "threshold (0.9) acts only with the metrics F1"),
         (RewardModelSpec, JUDGE, {"precision": "Float32"}, "precision (Float32) acts only on a"),
         (RewardModelSpec, JUDGE, {"port": 8000}, "port (8000) acts only on a judge that Assay"),
         (RewardModelSpec, JUDGE, {"pool": "judges"}, "pool (judges) acts only on a judge"),

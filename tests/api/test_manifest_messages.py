@@ -128,8 +128,8 @@ def message_of(text: str) -> str:
         ),
         (
             RL + "  learnigRate: 3\n",
-            "field spec.learnigRate: unknown field; allowed: model, dataset, prompt, sft, rl, "
-            "fusion, rewards, lora, freezeVisionTower, placement, podTemplate, checkpoint, "
+            "field spec.learnigRate: unknown field; allowed: model, dataset, prompt, answer, sft, "
+            "rl, fusion, rewards, lora, freezeVisionTower, placement, podTemplate, checkpoint, "
             "tracking, retry, gate, suspend, seed",
         ),
     ],

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from made_prompts import asked, made_row
 from pydantic import ValidationError
 
-from assay_api import ThinkingMode
+from assay_api import InvalidInput, ThinkingMode
 from assay_api.answers import Answer, FormatName, MetricName
+from assay_api.stage import TrainingStageSpec
+from assay_trainer.answers.answerable import answerable_rows
+from assay_trainer.answers.letter import LetterFormat
 from assay_trainer.answers.metrics import math_equal as math_equal_module
 from assay_trainer.answers.metrics.exact_match import exact_match
 from assay_trainer.answers.metrics.gsm8k import gsm8k, gsm8k_as_released
@@ -19,6 +22,7 @@ from assay_trainer.answers.metrics.math_equal import math_equal
 from assay_trainer.answers.metrics.math_strings import math_as_released
 from assay_trainer.answers.metrics.token_f1 import token_f1, token_f1_as_released
 from assay_trainer.answers.rule import FORMATS, METRICS, AnswerRule
+from assay_trainer.answers.yes_no import YesNoFormat
 from assay_trainer.records import PromptItem, Rollout
 
 TEXT = st.text(st.sampled_from("ab the yesno.,$\\{}0123/ "), max_size=20)
@@ -219,3 +223,21 @@ def test_a_metric_that_does_not_fit_the_format_is_refused(
     with pytest.raises(ValidationError) as error:
         Answer.model_validate(answer)
     assert told in str(error.value)
+
+
+def test_rows_whose_answers_are_none_in_the_format_are_counted_with_an_example(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = [made_row(f"r{i}", label="", answer=word) for i, word in enumerate(("yes", "Paris"))]
+    assert answerable_rows(rows, YesNoFormat(), "Train") == (rows[0],)
+    assert "1 of 2 rows of Train are left out" in caplog.text
+    assert "such as 'Paris' of row r1" in caplog.text
+    with pytest.raises(InvalidInput, match=r"spec.answer.format: Letter: no row of Train has an"):
+        answerable_rows(rows, LetterFormat(), "Train")
+
+
+def test_a_stage_that_fuses_modes_writes_letters() -> None:
+    stage = {"model": {"uri": "m"}, "dataset": "clips", "fusion": {"steps": 1}}
+    TrainingStageSpec.model_validate(stage)
+    with pytest.raises(ValidationError, match=r"answer.format \(YesNo\): fusion writes"):
+        TrainingStageSpec.model_validate({**stage, "answer": {"format": "YesNo"}})

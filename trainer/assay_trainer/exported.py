@@ -49,6 +49,8 @@ RECORDED = {
     "time/*_seconds": "Time of a phase of the step: rollout, score, learn, sync, validate, "
     "probe (of the judges), checkpoint (of the step before), other; `step` is all of it.",
     "tokens/learned": "Tokens that the step learned from.",
+    "answer_value/held_out_*": "Mean value of held-out answers by a metric with more values than "
+    "right and wrong (F1), by thinking mode.",
     "well_formed/held_out_*": "Share of held-out answers in the answer format, by thinking mode.",
 }
 """What training loops record, and what it means; `*` stands for a name."""
