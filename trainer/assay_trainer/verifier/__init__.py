@@ -1,0 +1,1 @@
+"""The verifier that `assay serve` serves itself: an encoder that scores premise and hypothesis."""
