@@ -123,10 +123,12 @@ def _tokenizer(folder: Path) -> Tokenizer:
             "google/flan-t5-base and may come without it: copy the model into a folder or a "
             "bucket, put tokenizer.json of that model beside it, and name that place"
         )
+    text = path.read_text()
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # The library raises nothing more specific.
-        raise InvalidInput(f"{path}: no tokenizer ({error}); download it again") from error
+        json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{path}: not JSON ({error}); download it again") from None
+    tokenizer = Tokenizer.from_str(text)
     if tokenizer.token_to_id("<pad>") is None:
         raise InvalidInput(f"{path}: has no token <pad>, on which HHEM decides; use FLAN-T5's")
     tokenizer.no_truncation()
