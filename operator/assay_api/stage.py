@@ -341,9 +341,6 @@ class TrainingStageSpec(Model):
                 f"examplesPerStep ({batch.examples_per_step}) must be a multiple of "
                 f"placement.learners ({self.placement.learners})"
             )
-        types = [reward.type.value for reward in self.rewards]
-        if len(set(types)) != len(types):
-            raise ValueError(f"rewards: each type once, found {', '.join(types)}")
         trackers = [tracker.type.value for tracker in self.tracking]
         if len(set(trackers)) != len(trackers):
             raise ValueError(f"tracking: each type once, found {', '.join(trackers)}")

@@ -55,13 +55,13 @@ def message_of(text: str) -> str:
         (
             "  rewards: [{type: Format}, {type: ModeFollowed}]\n  rl: {steps: 4}\n",
             "field spec: rewards: none is for right answers: add Accuracy (Thinking is one in the "
-            "mode Think)",
+            "mode Think, and a Plugin may be)",
         ),
         (
             "  rewards: [{type: Thinking, rewardModel: judge}]\n"
             "  rl: {steps: 4, modes: [Think, NoThink]}\n",
             "field spec: rewards: none is for right answers: add Accuracy (Thinking is one in the "
-            "mode Think)",
+            "mode Think, and a Plugin may be)",
         ),
         (
             "  rewards: [{type: Accuracy}, {type: Thinking, rewardModel: judge}]\n"

@@ -36,6 +36,7 @@ RECORDED = {
     "logprob/mean_difference": "Mean difference of sampler and learner on rollouts, nats.",
     "loss": "Loss of the step.",
     "mode/obeyed_*": "Share of held-out answers in the mode asked for, by mode.",
+    "plugin/*": "Mean of another number that a plug-in returned, over the rollouts that had it.",
     "reward/*": "Mean of a reward term over the step's rollouts, where it was given.",
     "reward/mean": "Mean shaped reward of the step's rollouts.",
     "sampling/acceptance": "Share of sampled groups that are usable: those that groupFilter keeps.",

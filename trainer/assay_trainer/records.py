@@ -14,7 +14,7 @@ A worked example, one prompt with two rollouts of which one was right::
     )
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -132,6 +132,8 @@ class ScoredGroup:
     """Rewards in standard deviations of the group."""
     by_token: tuple[tuple[float, ...], ...] | None = None
     """Advantages of each rollout's tokens; None: all have that of their rollout."""
+    metrics: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Numbers that came with the terms, as `TERM/NUMBER`; None where a rollout had none."""
 
     @property
     def token_advantages(self) -> tuple[tuple[float, ...], ...]:

@@ -42,6 +42,7 @@ from assay_api.dataset import (
 from assay_api.evaluation import EvaluationSpec
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
+from assay_api.plugin_reward import RESERVED_NAMES, PluginReward
 from assay_api.prompt import CHAT_ONLY, QUESTION_FIELDS, QUESTION_ONLY, Prompt
 from assay_api.reward_model import (
     ASKED_ONLY,
@@ -147,10 +148,20 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "rewardModel belongs to, and is required by, the reward Thinking",
         ),
         Rule(
+            "(self.type == 'Plugin') == has(self.plugin)",
+            "plugin belongs to, and is required by, the reward Plugin",
+        ),
+        Rule(
             "self.bufferTokens < self.maxTokens",
             "bufferTokens is the length of the ramp before maxTokens and must be smaller",
         ),
         *idle(Reward, OVERLONG_FIELDS, "self.type == 'Overlong'", OVERLONG_ONLY),
+    ),
+    PluginReward: (
+        Rule(
+            f"!(self.name in [{', '.join(map(repr, RESERVED_NAMES))}])",
+            "name is taken by another term: choose another one",
+        ),
     ),
     Prompt: (
         Rule(
@@ -208,10 +219,11 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         ),
         Rule(
             "!has(self.rl) || self.rewards.size() == 0 || "
-            "self.rewards.exists(one, one.type == 'Accuracy') || "
+            "self.rewards.exists(one, one.type == 'Accuracy' || one.type == 'Plugin') || "
             "(self.rewards.exists(one, one.type == 'Thinking') && "
             "self.rl.modes.all(mode, mode == 'Think'))",
-            "rewards: none is for right answers: add Accuracy (Thinking is one in the mode Think)",
+            "rewards: none is for right answers: add Accuracy (Thinking is one in the mode Think, "
+            "and a Plugin may be)",
         ),
         Rule(
             "has(self.rl) || self.checkpoint.keepBest == 0",
@@ -241,8 +253,13 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         ),
         *idle(Placement, ENGINE_FIELDS, "!has(self.sft)", ENGINE_ONLY, "self.placement"),
         Rule(
-            "self.rewards.all(one, self.rewards.exists_one(other, other.type == one.type))",
-            "rewards: each type once",
+            "self.rewards.all(one, self.rewards.exists_one(other, other.type == one.type && "
+            "(one.type != 'Plugin' || other.plugin.name == one.plugin.name)))",
+            "rewards: each type, and each plug-in's name, once",
+        ),
+        Rule(
+            "self.rewards.filter(one, has(one.plugin) && has(one.plugin.rightAnswers)).size() <= 1",
+            "rewards: rightAnswers of one alone can decide which answers are right",
         ),
         Rule(
             "self.tracking.all(one, self.tracking.exists_one(other, other.type == one.type))",
@@ -321,6 +338,9 @@ _PATTERNS = {
     ),
     r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": "must be letters, digits, -, _ and ., and begin "
     "and end with a letter or digit",
+    r"^[A-Z][A-Za-z0-9]*$": "must be a word in CamelCase: letters and digits, a capital first",
+    r"^[-A-Za-z0-9_./]+(:[A-Za-z_][A-Za-z0-9_.]*)?$": "must be module:function, "
+    "folder/file.py:function, or the name of an entry point",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "must be letters, digits and _, and not begin with a digit",
     r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": "must be the value of a Kubernetes label: "
     "letters, digits, -, _ and ., and begin and end with a letter or digit",

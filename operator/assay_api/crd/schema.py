@@ -102,7 +102,9 @@ class _Converter:
             ((pattern, part),) = value.items()
             made["additionalProperties"] = self.convert(part)
             return key_rules(pattern)
-        if value is not False:
+        if value is True:
+            made["x-kubernetes-preserve-unknown-fields"] = True
+        elif value is not False:
             made["additionalProperties"] = self.convert(value)
         return []
 

@@ -37,6 +37,7 @@ from assay_trainer.loops.ray_cluster import (
     ray_cluster,
 )
 from assay_trainer.process import ProcessName, set_up_process
+from assay_trainer.rewards.registry import check_plugins
 from assay_trainer.rollout.engine_owner import LocalEngineOwner, RemoteEngineOwner
 from assay_trainer.rollout.pool import RolloutPool
 
@@ -55,6 +56,7 @@ def run_rl(job: ResolvedStageJob) -> bool:
     """
     spec, placement = job.stage.spec, job.stage.spec.placement
     assert spec.rl is not None
+    check_plugins(spec.rewards)
     _LOG.info("starts %d rollouts and %d learners", placement.rollouts, placement.learners)
     with ray_cluster(placement.learners + placement.rollouts + 1):
         check_gpus(placement, learners=placement.learners)

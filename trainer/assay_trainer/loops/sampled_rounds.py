@@ -128,4 +128,15 @@ def _means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         given = [value for group in groups for value in group.terms[name] if value is not None]
         if given:
             metrics[f"reward/{to_snake(name)}"] = fmean(given)
-    return metrics
+    return metrics | _means_beside(groups)
+
+
+def _means_beside(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """Average the numbers that came with the terms, each over the rollouts that had it."""
+    given: dict[str, list[float]] = {}
+    for group in groups:
+        for name, values in group.metrics.items():
+            term, _, number = name.partition("/")
+            found = given.setdefault(f"plugin/{to_snake(term)}_{number}", [])
+            found += [value for value in values if value is not None]
+    return {name: fmean(values) for name, values in given.items() if values}

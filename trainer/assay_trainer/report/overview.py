@@ -87,7 +87,7 @@ def settings(stage: StageRecord) -> dict[str, str]:
     if spec.rl is not None:
         found["batch"] = f"{spec.rl.prompts_per_step} prompts of {spec.rl.group_size} rollouts"
         found["modes"] = ", ".join(spec.rl.modes)
-        found["rewards"] = " + ".join(f"{r.weight:g} {r.type}" for r in spec.rewards)
+        found["rewards"] = " + ".join(f"{r.weight:g} {r.name}" for r in spec.rewards)
     return found
 
 

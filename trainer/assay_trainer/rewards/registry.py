@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from assay_api import InvalidInput
+from assay_api.plugin_reward import PluginReward
 from assay_api.rewards import Reward, RewardType
 from assay_trainer.answers.rule import AnswerRule
 from assay_trainer.rewards.accuracy import AccuracyReward
@@ -16,8 +17,17 @@ from assay_trainer.rewards.format import FormatReward
 from assay_trainer.rewards.judges.chat import image_urls
 from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.mode_followed import ModeFollowedReward
-from assay_trainer.rewards.outcome import BatchRewardFunction, Outcome, RewardFunction, Sample
+from assay_trainer.rewards.outcome import (
+    BatchRewardFunction,
+    Outcome,
+    RewardFunction,
+    Sample,
+    Score,
+)
 from assay_trainer.rewards.overlong import OverlongReward
+from assay_trainer.rewards.plugins.calls import Call, how_to_call
+from assay_trainer.rewards.plugins.load import load_function
+from assay_trainer.rewards.plugins.running import PluginFunction
 from assay_trainer.rewards.terms import Term, one_by_one
 from assay_trainer.rewards.thinking import ThinkingReward
 
@@ -51,12 +61,13 @@ def build_terms(
         answers: how answers are read and scored.
 
     Raises:
-        InvalidInput: a reward is given twice, or names a RewardModel that is not there.
+        InvalidInput: a reward is given twice, or names a RewardModel or a function that is not
+            there.
     """
     around = Surroundings(judges, frames, answers)
     terms: dict[str, Term] = {}
     for index, reward in enumerate(rewards):
-        field, name = f"spec.rewards[{index}]", reward.type.value
+        field, name = f"spec.rewards[{index}]", reward.name
         if name in terms:
             raise InvalidInput(
                 f"{field}.type: {name} is given twice; give each type once and merge the weights"
@@ -98,6 +109,41 @@ def _shown_once(frames: Frames, num_shown: int) -> Callable[[str], Sequence[str]
     return shown
 
 
+def check_plugins(rewards: Sequence[Reward]) -> None:
+    """Import every function that the rewards name, before anything is started for them.
+
+    Raises:
+        InvalidInput: one can't be imported, or can't be called as its convention says.
+    """
+    for index, reward in enumerate(rewards):
+        if reward.plugin is not None:
+            _call_of(f"spec.rewards[{index}]", reward.plugin)
+
+
+def _call_of(field: str, plugin: PluginReward) -> Call:
+    place = f"{field}.plugin.function"
+    return how_to_call(place, plugin, load_function(place, plugin.function))
+
+
+def _plugin(field: str, name: str, reward: Reward, around: Surroundings) -> Term:
+    plugin = reward.plugin
+    assert plugin is not None
+    right = plugin.right_answers
+    metric = right.metric if right else None
+    function = PluginFunction(
+        f"the reward {name} ({plugin.function})",
+        _call_of(field, plugin),
+        plugin.timeout_seconds,
+        metric,
+    )
+
+    def is_right(score: Score) -> bool:
+        assert right is not None
+        return (score.metrics[metric] if metric else score.value) >= right.at_least
+
+    return Term(name, reward.weight, function, is_right if right else None)
+
+
 Builder = Callable[[str, str, Reward, Surroundings], Term]
 """Makes a term of its place in the manifest, its name, its fields and its surroundings."""
 
@@ -122,4 +168,5 @@ BUILDERS: Mapping[RewardType, Builder] = {
         lambda reward: one_by_one(OverlongReward(reward.max_tokens, reward.buffer_tokens))
     ),
     RewardType.THINKING: _thinking,
+    RewardType.PLUGIN: _plugin,
 }

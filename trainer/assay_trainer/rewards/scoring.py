@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assay_trainer.algorithms.advantages import group_advantages
 from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
@@ -105,10 +105,23 @@ def _settle(
             term.name: None if term.name in left_out else _weighted(term, columns[term.name])
             for term in terms
         }
-        groups.append(
-            _scored_group(group, weighted, std_floor, _right(group, terms, columns, is_correct))
-        )
+        correct = _right(group, terms, columns, is_correct)
+        scored_group = _scored_group(group, weighted, std_floor, correct)
+        groups.append(replace(scored_group, metrics=_metrics(columns)))
     return Scored(tuple(groups), tuple(failures), tuple(abstentions))
+
+
+def _metrics(
+    columns: Mapping[str, tuple[Outcome, ...]],
+) -> dict[str, tuple[float | None, ...]]:
+    """Return the numbers that came with the scores, one column each."""
+    return {
+        f"{name}/{key}": tuple(
+            one.metrics.get(key) if isinstance(one, Score) else None for one in outcomes
+        )
+        for name, outcomes in columns.items()
+        for key in sorted({key for o in outcomes if isinstance(o, Score) for key in o.metrics})
+    }
 
 
 def _right(
@@ -172,7 +185,9 @@ def _scored_group(
 ) -> ScoredGroup:
     none_given = (None,) * len(group.rollouts)
     given = [values for values in weighted.values() if values is not None]
-    rewards = tuple(sum(values[index] for values in given) for index in range(len(group.rollouts)))
+    rewards = tuple(
+        sum((values[index] for values in given), start=0.0) for index in range(len(group.rollouts))
+    )
     return ScoredGroup(
         group=group,
         terms={name: none_given if v is None else v for name, v in weighted.items()},
