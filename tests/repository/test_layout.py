@@ -30,6 +30,8 @@ BROAD_HANDLERS = {
     "trainer/assay_trainer/loops/ray_cluster.py",
     # Trackers' libraries: whatever they do, training goes on, and the log says what it was.
     "trainer/assay_trainer/tracking/sender.py",
+    "trainer/assay_trainer/rewards/plugins/load.py",  # the user's module, imported
+    "trainer/assay_trainer/rewards/plugins/running.py",  # the user's function, called
 }
 """The boundaries at which any exception is caught."""
 
