@@ -218,3 +218,17 @@ def test_the_documented_example_works(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert [one.terms["Brevity"] for one in done.groups] == [(1.0, 0.0), (None,)]
     assert done.groups[0].metrics == {"Brevity/words": (100.0, 400.0)}
+
+
+def test_an_entry_point_is_found_by_its_name(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module("def f(prompt, rollout): return 1")
+    told = tmp_path / "users-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: users\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text(f"[assay.rewards]\nbrevity = {name}:f\n")
+
+    assert scored("brevity", ONE).groups[0].terms == {"Mine": (2.0, 2.0)}
+    with pytest.raises(InvalidInput, match="there is brevity: write module:function"):
+        check_plugins([reward("brevty")])
