@@ -18,6 +18,9 @@ AFTER_ANNOTATION = "assay.dev/after"
 
 _MAX_NAME_CHARACTERS = 40
 
+VERIFIER_PROTOCOLS = ("Pairs", "ChatPairs")
+"""Protocols by which a RewardModel scores sentences against evidence; Chat scores reasoning."""
+
 Referrer = Dataset | TrainingStage | TrainingPipeline | RewardModel | Evaluation
 
 
@@ -93,6 +96,9 @@ def _stage_references(spec: TrainingStageSpec) -> list[tuple[str, ResourceId]]:
         if reward.reward_model is not None:
             target = ResourceId("RewardModel", reward.reward_model)
             found.append((f"spec.rewards[{i}].rewardModel", target))
+    if spec.rl is not None and spec.rl.factuality is not None:
+        verifier = ResourceId("RewardModel", spec.rl.factuality.verifier)
+        found.append(("spec.rl.factuality.verifier", verifier))
     for i, gate in enumerate(spec.gate):
         found.append((f"spec.gate[{i}].evaluation", ResourceId("Evaluation", gate.evaluation)))
     return found
@@ -142,6 +148,7 @@ def check_references(
         *_duplicates(resources, prefixes),
         *_too_long(resources, prefixes),
         *_missing(resources, prefixes, existing),
+        *_wrong_protocols(resources, prefixes),
     ]
     references = [reference for resource in resources for reference in references_of(resource)]
     cycle = find_cycle(dependency_graph(references))
@@ -192,6 +199,28 @@ def _missing(
                 f"{prefix}{identify(resource)}: field {reference.field}: no {kind} named {name!r}; "
                 f"{there}{did_you_mean(name, names)}"
             )
+    return problems
+
+
+def _wrong_protocols(resources: Sequence[Model], prefixes: Sequence[str]) -> list[str]:
+    protocols = {
+        identify(resource): resource.spec.protocol
+        for resource in resources
+        if isinstance(resource, RewardModel)
+    }
+    problems = []
+    for resource, prefix in zip(resources, prefixes, strict=True):
+        for reference in references_of(resource):
+            found = protocols.get(reference.target)
+            if found is None:
+                continue
+            checks = reference.field.endswith(".factuality.verifier")
+            needed = VERIFIER_PROTOCOLS if checks else ("Chat",)
+            if found not in needed:
+                problems.append(
+                    f"{prefix}{identify(resource)}: field {reference.field}: {reference.target} "
+                    f"has spec.protocol: {found}; allowed here: {', '.join(needed)}"
+                )
     return problems
 
 

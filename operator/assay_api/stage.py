@@ -22,6 +22,7 @@ from assay_api.base import (
     check_exactly_one,
     check_idle,
 )
+from assay_api.factuality import Factuality
 from assay_api.judge_prompt import JudgeTemplate, check_template
 from assay_api.platform import EnvVar, Toleration
 from assay_api.prompt import BUSTERX_PROMPT, Prompt, PromptSource
@@ -127,6 +128,9 @@ DYNAMIC_FIELDS = ("group_filter", "max_sampling_rounds")
 DYNAMIC_ONLY = "with dynamicSampling: true; without, a batch is all groups of one round"
 
 
+NOTHING_TO_CHECK = "the mode NoThink has no reasoning to check: modes must have Think"
+
+
 class GroupFilter(StrEnum):
     """Which rollout groups dynamic sampling fills a batch with."""
 
@@ -208,6 +212,11 @@ class Rl(Model):
         "same tokens on GPUs too. Needs NVIDIA GPUs of compute capability 8.0 or later, and is "
         "refused without.",
     )
+    factuality: Factuality | None = Field(
+        default=None,
+        description="FSPO: sentences of the reasoning are checked against the row's evidence, and "
+        "learned from by that; unset: all tokens of a rollout have its advantage.",
+    )
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW.")
     validation: Validation = Field(default=Validation(), description="Held-out accuracy.")
 
@@ -215,6 +224,8 @@ class Rl(Model):
     def _consistent(self) -> Self:
         if not self.dynamic_sampling:
             check_idle(self, DYNAMIC_FIELDS, DYNAMIC_ONLY)
+        if self.factuality is not None and ThinkingMode.THINK not in self.modes:
+            raise ValueError(f"factuality: {NOTHING_TO_CHECK}")
         return self
 
 

@@ -118,7 +118,7 @@ def message_of(text: str) -> str:
             "field spec.rl: got 3, must be a mapping with the fields steps, promptsPerStep, "
             "groupSize, modes, maxCompletionTokens, temperature, clipLow, clipHigh, "
             "importanceWeightCap, advantageStdFloor, dynamicSampling, groupFilter, "
-            "maxSamplingRounds, maxEmptySteps, logprobTolerance, batchInvariant, "
+            "maxSamplingRounds, maxEmptySteps, logprobTolerance, batchInvariant, factuality, "
             "optimizer, validation",
         ),
         (

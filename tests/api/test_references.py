@@ -143,3 +143,38 @@ def test_either_a_cycle_is_found_or_an_order_exists(
 def test_without_references_the_order_of_the_files_stays() -> None:
     ids = [ResourceId("TrainingStage", name) for name in ("z", "a", "m")]
     assert in_order(ids, {}) == ids
+
+
+@pytest.mark.parametrize(
+    ("protocol", "lines"),
+    [
+        ("Pairs", []),
+        ("ChatPairs", []),
+        (
+            "Chat",
+            [
+                "a.yaml: TrainingStage/facts: field spec.rl.factuality.verifier: RewardModel/v has "
+                "spec.protocol: Chat; allowed here: Pairs, ChatPairs"
+            ],
+        ),
+    ],
+)
+def test_a_verifier_must_score_pairs(protocol: str, lines: list[str]) -> None:
+    text = (
+        f"{DATASET}---\nkind: RewardModel\nmetadata: {{name: v}}\n"
+        f"spec: {{endpoint: {{url: 'http://v/v1', model: v}}, protocol: {protocol}}}\n"
+        "---\nkind: TrainingStage\nmetadata: {name: facts}\nspec: {model: {uri: ./m}, "
+        "dataset: clips, rewards: [{type: Accuracy}], "
+        "rl: {steps: 1, factuality: {verifier: v}}}\n"
+    )
+    assert check(text) == lines
+
+
+def test_a_verifier_that_is_not_there_is_named() -> None:
+    text = (
+        f"{DATASET}---\nkind: TrainingStage\nmetadata: {{name: facts}}\nspec: {{model: {{uri: m}}, "
+        "dataset: clips, rewards: [{type: Accuracy}], "
+        "rl: {steps: 1, factuality: {verifier: v}}}\n"
+    )
+    (line,) = check(text)
+    assert "field spec.rl.factuality.verifier: no RewardModel named 'v'" in line

@@ -10,7 +10,7 @@ from made_clips import clip_row, publish_rows
 
 from assay_api import InvalidInput
 from assay_api.prompt import Prompt
-from assay_api.stage import Sft
+from assay_api.stage import Rl, Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import Lack, count_lacks, usable_rows
 from assay_data.lessons import Example
@@ -34,7 +34,7 @@ def opened(tmp_path: Path, rows: Sequence[ClipRow]) -> ClipDataset:
 
 
 def method(name: str) -> Any:
-    given = {name: Sft(task="Describe", steps=1) if name == "sft" else object()}
+    given = {name: Sft(task="Describe", steps=1) if name == "sft" else Rl(steps=1)}
     none = {"rl": None, "sft": None, "fusion": None}
     return SimpleNamespace(**none | given, prompt=Prompt(question="Is it?"))
 

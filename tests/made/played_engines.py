@@ -15,7 +15,9 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from assay_api import ResolvedJudge, ResolvedStageJob
 from assay_api.stage import Lora
@@ -24,9 +26,11 @@ from assay_data.store import open_store
 from assay_trainer.chat import END, conversation
 from assay_trainer.families.batch import MicroBatch
 from assay_trainer.families.inputs import EncodedPrompt, Visual
+from assay_trainer.families.token_bytes import _alphabet
 from assay_trainer.learner.learner import CompletionLogprobs, LossOfMicroBatch, Update
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.records import Media, Pictures, Rollout, Shown
+from assay_trainer.rewards.judges.judging import Pair
 from assay_trainer.rewards.outcome import Outcome
 from assay_trainer.rollout.loaded_weights import LoadedWeights, weights_to_load
 from assay_trainer.rollout.sampler import ClipRequest, Sample, SampleRequest, SamplingPlan
@@ -321,12 +325,41 @@ class PlayedJudge:
         return self.rule(reasoning)
 
 
+@dataclass
+class PlayedVerifier:
+    """A verifier whose outcomes are given, by a rule over premise and sentence."""
+
+    rule: Callable[[Pair], Outcome]
+    name: str = "facts"
+    asked: list[tuple[Pair, ...]] = field(default_factory=list)
+    """The pairs of each call."""
+    is_checked: bool = False
+
+    def check(self) -> None:
+        self.is_checked = True
+
+    def score(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        self.asked.append(tuple(pairs))
+        return [self.rule(pair) for pair in pairs]
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are bytes: the id of an ASCII character is its code."""
+    vocab = {character: byte for character, byte in _alphabet().items()}
+    words = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    words.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    tokenizer.pad_token_id = PAD_ID
+    return tokenizer
+
+
 def played_parts(job: ResolvedStageJob, learner: PlayedLearner | None = None) -> StageParts:
     """The parts of one learner process: all real, but for what computes."""
     learner = learner or PlayedLearner()
     policy: Any = SimpleNamespace(
         exported_weights=learner.weights,
-        tokenizer=SimpleNamespace(pad_token_id=PAD_ID),
+        tokenizer=byte_tokenizer(),
         family=SimpleNamespace(shows=frozenset(Shown)),
         render=conversation,
     )

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from played_engines import PlayedJudge, PlayedLearner, PlayedPool, played_parts, said
+from played_engines import (
+    PlayedJudge,
+    PlayedLearner,
+    PlayedPool,
+    PlayedVerifier,
+    played_parts,
+    said,
+)
 
 from assay_api import ResolvedStageJob
 from assay_trainer.loops.parts import StageParts
@@ -89,9 +96,10 @@ def play_stage(
     pool: PlayedPool,
     learner: PlayedLearner | None = None,
     judges: Mapping[str, PlayedJudge] | None = None,
+    verifier: PlayedVerifier | None = None,
 ) -> Played:
     """Run the loop of a lone learner process as its stage sets it up."""
     learner = learner or PlayedLearner()
     parts = played_parts(job, learner)
-    finished = rl_loop(parts, pool, judges or {}).run()
+    finished = rl_loop(parts, pool, judges or {}, verifier).run()
     return Played(finished, pool, learner, parts)

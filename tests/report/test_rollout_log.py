@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,7 +8,14 @@ from made_prompts import made_row
 
 from assay_api import StoreError, ThinkingMode
 from assay_data.store import open_store
-from assay_trainer.records import PromptItem, Rollout, RolloutGroup, ScoredGroup
+from assay_trainer.records import (
+    JudgedReasoning,
+    JudgedSentence,
+    PromptItem,
+    Rollout,
+    RolloutGroup,
+    ScoredGroup,
+)
 from assay_trainer.rollout_log import read_rollouts, rollout_steps, write_rollouts
 
 
@@ -39,6 +47,20 @@ def test_groups_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert (right.advantage, right.policy_version, right.num_tokens) == (0.7071, 4, 3)
     assert right.terms == {"Accuracy": 1.0, "Thinking": None}
     assert (wrong.correct, wrong.truncated, wrong.num_tokens) == (False, True, 2)
+    assert (right.sentences, right.token_ends, right.token_advantages) == (None, None, None)
+
+
+def test_verdicts_come_back_with_the_rollouts_that_were_checked(tmp_path: Path) -> None:
+    sentences = (JudgedSentence(0, 4, 0.75, 1), JudgedSentence(5, 9, None, None))
+    judged = (JudgedReasoning(sentences, (4, 9, 9)), JudgedReasoning((), (1, 2)))
+    by_token = ((-0.5, 0.5, 0.5), (-0.5, -0.5))
+    store = open_store(str(tmp_path))
+    write_rollouts(store, 1, [replace(group("v1-0"), judged=judged, by_token=by_token)])
+    (logged,) = read_rollouts(store, 1)
+    first, second = logged.rollouts
+    assert (first.sentences, first.token_ends) == (sentences, (4, 9, 9))
+    assert (first.token_advantages, second.token_advantages) == by_token
+    assert (second.sentences, second.token_ends) == ((), (1, 2))
 
 
 def test_two_groups_about_the_same_clip_stay_two(tmp_path: Path) -> None:
@@ -67,6 +89,10 @@ def test_any_parquet_reader_sees_one_row_per_rollout(tmp_path: Path) -> None:
         "terms": "string",
         "policy_version": "int32",
         "num_tokens": "int32",
+        "evidence": "string",
+        "sentences": "string",
+        "token_ends": "list<element: int32>",
+        "token_advantages": "list<element: double>",
     }
     assert table["step"].to_pylist() == [12, 12]
     assert json.loads(table["terms"][0].as_py()) == {"Accuracy": 1.0, "Thinking": None}

@@ -153,12 +153,10 @@ def test_no_pairs_are_no_request(server: Verifier) -> None:
 
 
 @pytest.mark.parametrize("score", ["nan", "1.3", "-0.1", "inf"])
-def test_a_score_that_is_none_is_an_abstention_of_its_pair_only(
-    server: Verifier, score: str
-) -> None:
+def test_a_score_that_is_none_is_a_failure_of_its_pair_only(server: Verifier, score: str) -> None:
     with client(server.url()) as verifier:
         outcomes = verifier.score([Pair("p", score), Pair("p", "0.5")])
-    assert outcomes == [Abstain("NotAScore"), Score(0.5)]
+    assert outcomes == [Failure(f"the score {score} is no number from 0 to 1"), Score(0.5)]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,30 @@ class RolloutGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedSentence:
+    """A sentence of a rollout's reasoning, held against the row's evidence."""
+
+    start: int
+    """Place of its first character in the rollout's text."""
+    end: int
+    """Place after its last character."""
+    score: float | None
+    """The verifier's, between 0 and 1; None: it gave none, and would not if asked again."""
+    verdict: int | None
+    """1: supported, 0: neutral, -1: contradicted; None without a score."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedReasoning:
+    """What a verifier says of a rollout's reasoning."""
+
+    sentences: tuple[JudgedSentence, ...]
+    """In order; none where there was nothing to be checked, or nothing to check it against."""
+    token_ends: tuple[int, ...]
+    """Place after the last whole character of each token, in the rollout's text."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredGroup:
     """A group whose rollouts all have a reward. Lists run over the rollouts, in order."""
 
@@ -134,6 +158,8 @@ class ScoredGroup:
     """Advantages of each rollout's tokens; None: all have that of their rollout."""
     metrics: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Numbers that came with the terms, as `TERM/NUMBER`; None where a rollout had none."""
+    judged: tuple[JudgedReasoning, ...] | None = None
+    """Verdicts on the reasoning of each rollout; None: the stage has no verifier."""
 
     @property
     def token_advantages(self) -> tuple[tuple[float, ...], ...]:

@@ -22,8 +22,25 @@ def check_rows(dataset: ClipDataset, spec: TrainingStageSpec) -> None:
     if spec.rl is not None:
         require_rows(train, "Train", needs_label=True, source=source)
         require_rows(dataset.rows(Split.TEST), "Test", needs_label=True, source=source)
+        if spec.rl.factuality is not None:
+            _require_evidence(train)
     elif spec.sft is not None and (taught := [row for row in train if is_taught(row, spec.sft)]):
         require_rows(taught, "Train", needs_label=False, source=source)
+
+
+def _require_evidence(rows: Sequence[ClipRow]) -> None:
+    """Say how many rows have evidence that reasoning can be checked against."""
+    count = sum(bool(row.evidence.strip()) for row in rows)
+    if not count:
+        raise InvalidInput(
+            f"spec.rl.factuality: none of {len(rows)} rows of Train has evidence to check the "
+            "reasoning against: make the dataset out of a source that has it (FSPO's column "
+            "`knowledge`), or leave factuality out"
+        )
+    if count < len(rows):
+        _LOG.info(
+            "%d of %d rows of Train have evidence; the others are not checked", *(count, len(rows))
+        )
 
 
 def is_taught(row: ClipRow, sft: Sft) -> bool:

@@ -6,9 +6,10 @@ can group them by `group`. Frames are not copied: `row_id` leads to them in the 
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from assay_api import StoreError, ThinkingMode
 from assay_data.store import Store
 from assay_trainer.metrics_log import step_key, step_keys
-from assay_trainer.records import ScoredGroup
+from assay_trainer.records import JudgedSentence, ScoredGroup
 
 _SCHEMA = pa.schema(
     [
@@ -36,6 +37,10 @@ _SCHEMA = pa.schema(
         ("terms", pa.string()),
         ("policy_version", pa.int32()),
         ("num_tokens", pa.int32()),
+        ("evidence", pa.string()),
+        ("sentences", pa.string()),
+        ("token_ends", pa.list_(pa.int32())),
+        ("token_advantages", pa.list_(pa.float64())),
     ]
 )
 
@@ -53,6 +58,12 @@ class LoggedRollout:
     """Weighted reward terms by name; None where the reward abstained."""
     policy_version: int
     num_tokens: int
+    sentences: tuple[JudgedSentence, ...] | None = None
+    """Verdicts on its reasoning, by characters of the response; None: it was not to be checked."""
+    token_ends: tuple[int, ...] | None = None
+    """Place after each token's last character, where the reasoning was to be checked."""
+    token_advantages: tuple[float, ...] | None = None
+    """Of each token, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,8 @@ class LoggedGroup:
     generator: str
     mode: ThinkingMode
     prompt: str
+    evidence: str
+    """What the reasoning was checked against."""
     rollouts: tuple[LoggedRollout, ...]
 
 
@@ -104,9 +117,22 @@ def _records(step: int, number: int, scored: ScoredGroup) -> list[dict[str, obje
             "terms": json.dumps({name: values[index] for name, values in scored.terms.items()}),
             "policy_version": rollout.policy_version,
             "num_tokens": len(rollout.token_ids),
+            "evidence": prompt.row.evidence,
+            **_judged(scored, index),
         }
         for index, rollout in enumerate(scored.group.rollouts)
     ]
+
+
+def _judged(scored: ScoredGroup, index: int) -> dict[str, object]:
+    if scored.judged is None:
+        return {}
+    judged = scored.judged[index]
+    return {
+        "sentences": json.dumps([asdict(one) for one in judged.sentences]),
+        "token_ends": judged.token_ends,
+        "token_advantages": scored.token_advantages[index],
+    }
 
 
 def rollout_steps(store: Store) -> list[int]:
@@ -141,6 +167,7 @@ def _group(records: list[dict[str, object]]) -> LoggedGroup:
         generator=str(first["generator"]),
         mode=ThinkingMode(str(first["mode"])),
         prompt=str(first["prompt"]),
+        evidence=str(first["evidence"]),
         rollouts=tuple(_rollout(record) for record in records),
     )
 
@@ -148,7 +175,12 @@ def _group(records: list[dict[str, object]]) -> LoggedGroup:
 _ROLLOUT_FIELDS = tuple(LoggedRollout.__dataclass_fields__)
 
 
-def _rollout(record: dict[str, object]) -> LoggedRollout:
+def _rollout(record: Mapping[str, Any]) -> LoggedRollout:
     fields = {name: record[name] for name in _ROLLOUT_FIELDS}
-    terms = json.loads(str(fields.pop("terms")))
-    return LoggedRollout(**fields, terms=terms)  # type: ignore[arg-type]
+    fields["terms"] = json.loads(fields["terms"])
+    for name in ("token_ends", "token_advantages"):
+        fields[name] = None if fields[name] is None else tuple(fields[name])
+    if fields["sentences"] is not None:
+        judged = json.loads(fields["sentences"])
+        fields["sentences"] = tuple(JudgedSentence(**one) for one in judged)
+    return LoggedRollout(**fields)

@@ -40,6 +40,7 @@ from assay_api.dataset import (
     SplitPlan,
 )
 from assay_api.evaluation import EvaluationSpec
+from assay_api.factuality import ADDITIVE_FIELDS, ADDITIVE_ONLY, Factuality
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
 from assay_api.plugin_reward import RESERVED_NAMES, PluginReward
@@ -62,6 +63,7 @@ from assay_api.stage import (
     DYNAMIC_ONLY,
     ENGINE_FIELDS,
     ENGINE_ONLY,
+    NOTHING_TO_CHECK,
     Rl,
     Sft,
     TrainingStageSpec,
@@ -188,7 +190,28 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         ),
         *idle(Answer, THRESHOLD_FIELDS, f"self.metric in {_GRADED}", THRESHOLD_ONLY),
     ),
-    Rl: idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
+    Rl: (
+        *idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
+        Rule(
+            "!has(self.factuality) || self.modes.exists(mode, mode == 'Think')",
+            NOTHING_TO_CHECK,
+            field=".factuality",
+        ),
+    ),
+    Factuality: (
+        Rule(
+            "self.contradictedBelow <= self.supportedFrom",
+            "contradictedBelow must be at most supportedFrom: what lies between them is neutral",
+            field=".contradictedBelow",
+        ),
+        *idle(Factuality, ADDITIVE_FIELDS, "self.advantages == 'Additive'", ADDITIVE_ONLY),
+        Rule(
+            "self.advantages != 'Unchanged' || self.rewardWeight > 0.0",
+            "rewardWeight 0 with advantages: Unchanged: verdicts would change nothing; leave "
+            "factuality out",
+            field=".rewardWeight",
+        ),
+    ),
     Tracker: (
         Rule(
             "!has(self.entity) || self.type == 'Wandb'",

@@ -6,6 +6,7 @@ everything after the first difference would be shifted.
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from assay_trainer.algorithms.sentences import Sentence
 
@@ -60,6 +61,19 @@ def token_sentences(
             )
         )
     return tuple(found)
+
+
+def token_ends(tokens: Sequence[bytes]) -> tuple[int, ...]:
+    """Return the place, in characters, after the last whole character of each token.
+
+    Example:
+        >>> token_ends((b"Hi", "\u6f22".encode()[:1], "\u6f22".encode()[1:]))
+        (2, 2, 3)
+    """
+    _, ends = _decoded(b"".join(tokens))
+    return tuple(
+        bisect_right(ends, position) for position in accumulate(len(token) for token in tokens)
+    )
 
 
 def _sentence_at(place: int, starts: Sequence[int], sentences: Sequence[Sentence]) -> int | None:

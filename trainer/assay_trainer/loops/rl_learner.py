@@ -9,6 +9,8 @@ from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.publish_model import publish_model
 from assay_trainer.loops.rl_setup import rl_loop
 from assay_trainer.rewards.judges.chat import Judge
+from assay_trainer.rewards.judges.judging import PairScorer
+from assay_trainer.rewards.judges.verifiers import pair_scorer
 from assay_trainer.rollout.sampler import SamplerPool
 
 
@@ -28,7 +30,22 @@ def run_learner(
     torch.set_num_threads(threads)
     parts = build_parts(job, temperature=job.stage.spec.rl.temperature)
     pool = open_pool() if open_pool is not None else None
-    finished = rl_loop(parts, pool, {judge.name: Judge(judge) for judge in job.judges}).run()
+    verifier = _verifier_of(job)
+    judges = {
+        judge.name: Judge(judge)
+        for judge in job.judges
+        if verifier is None or judge.name != verifier.name
+    }
+    finished = rl_loop(parts, pool, judges, verifier).run()
     if finished and pool is not None:
         publish_model(parts)
     return finished
+
+
+def _verifier_of(job: ResolvedStageJob) -> PairScorer | None:
+    """Return what checks the reasoning, if the stage says so."""
+    assert job.stage.spec.rl is not None
+    factuality = job.stage.spec.rl.factuality
+    if factuality is None:
+        return None
+    return pair_scorer(next(one for one in job.judges if one.name == factuality.verifier))

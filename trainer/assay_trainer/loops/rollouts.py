@@ -6,6 +6,7 @@ from assay_api import EngineError
 from assay_api.stage import Rl
 from assay_data.dataset.order import derived_seed
 from assay_trainer.answers.rule import AnswerRule
+from assay_trainer.loops.factual_scoring import FactualScoring
 from assay_trainer.loops.recorder import Clock
 from assay_trainer.records import PromptItem, RolloutGroup
 from assay_trainer.rewards.scoring import Scored, score_groups
@@ -26,10 +27,15 @@ class Collector:
         terms: Sequence[Term],
         answers: AnswerRule,
         seed: int,
+        *,
+        factual: FactualScoring | None = None,
     ) -> None:
-        """Use these samplers, these terms of the reward, and this rule of right answers."""
+        """Use these samplers, these terms of the reward, and this rule of right answers.
+
+        `factual` checks the reasoning, where the stage says so.
+        """
         self._pool, self._rl, self._terms, self._seed = pool, rl, terms, seed
-        self._answers = answers
+        self._answers, self._factual = answers, factual
         self._plan = SamplingPlan(rl.group_size, rl.max_completion_tokens, rl.temperature)
 
     def collect(self, prompts: Sequence[PromptItem], cursor: int, clock: Clock) -> Scored:
@@ -73,9 +79,14 @@ class Collector:
         return done
 
     def _score_once(self, groups: Sequence[RolloutGroup]) -> Scored:
+        if self._factual is None:
+            return self._score_by(groups)
+        return self._factual.score(groups, self._score_by)
+
+    def _score_by(self, groups: Sequence[RolloutGroup], more: Sequence[Term] = ()) -> Scored:
         return score_groups(
             groups,
-            self._terms,
+            (*self._terms, *more),
             std_floor=self._rl.advantage_std_floor,
             is_correct=self._answers.is_correct,
         )

@@ -16,6 +16,7 @@ from assay_trainer.algorithms.dynamic_sampling import (
     modes_of_next_round,
     usable_within,
 )
+from assay_trainer.loops.factuality_metrics import factuality_metrics
 from assay_trainer.loops.mode_shares import ModeCounts
 from assay_trainer.records import ScoredGroup
 from assay_trainer.rewards.scoring import Scored
@@ -124,6 +125,7 @@ def _means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "length/mean_tokens": fmean(len(rollout.token_ids) for rollout in rollouts),
         "length/truncated": fmean(rollout.truncated for rollout in rollouts),
     }
+    metrics |= factuality_metrics(groups)
     for name in groups[0].terms:
         given = [value for group in groups for value in group.terms[name] if value is not None]
         if given:

@@ -19,7 +19,9 @@ from assay_trainer.loops.answer_form import (
     missing_in,
     shown_answers,
 )
+from assay_trainer.loops.factuality_metrics import held_out_factuality
 from assay_trainer.records import Frames, PromptItem, Rollout
+from assay_trainer.rewards.factuality import FactualityCheck
 from assay_trainer.rewards.judges.chat import image_urls
 from assay_trainer.rewards.judges.judging import Judging
 from assay_trainer.rewards.mode_followed import ModeFollowedReward
@@ -46,9 +48,10 @@ class Validator:
         answers: AnswerRule,
         *,
         max_tokens: int,
+        check: FactualityCheck | None = None,
     ) -> None:
-        """Ask these prompts; judges, if any, score the reasoning in think mode."""
-        self._answers = answers
+        """Ask these prompts; judges and a verifier, if any, score the reasoning in think mode."""
+        self._answers, self._check = answers, check
         self._pool, self._prompts, self._judges, self._frames = pool, prompts, judges, frames
         self._plan = SamplingPlan(num_samples=1, max_tokens=max_tokens, temperature=0.0)
 
@@ -83,6 +86,8 @@ class Validator:
             scores = self._judged(judge, pairs)
             if scores:
                 metrics["judge/held_out_mean"] = fmean(scores)
+        if self._check is not None:
+            metrics |= held_out_factuality(self._check.verdicts(pairs))
         return metrics
 
     def _judged(self, judge: Judging, pairs: Sequence[tuple[PromptItem, Rollout]]) -> list[float]:

@@ -2,7 +2,7 @@
 
 All pairs of a step are asked at once: each distinct one once, the long with the long, many in a
 request. Scores are kept by content, so that a pair that comes again costs nothing. A score that is
-no number from 0 to 1 is an abstention, an answer that can't be matched to its pairs a failure of
+no number from 0 to 1 is a failure of its pair, an answer that can't be matched to its pairs one of
 all of them: neither becomes a number.
 """
 
@@ -17,7 +17,7 @@ from assay_trainer import exported
 from assay_trainer.rewards.judges.connection import PATIENCE_SECONDS, Connection, UnansweredError
 from assay_trainer.rewards.judges.judging import Pair
 from assay_trainer.rewards.judges.score_cache import ScoreCache
-from assay_trainer.rewards.outcome import Abstain, Outcome, Score
+from assay_trainer.rewards.outcome import Abstain, Failure, Outcome, Score
 
 _LOG = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def read_scores(reply: Any, num_pairs: int) -> list[Outcome]:
 
     Example:
         >>> read_scores({"data": [{"index": 1, "score": 0.2}, {"index": 0, "score": 1.3}]}, 2)
-        [Abstain(reason='NotAScore'), Score(value=0.2)]
+        [Failure(reason='the score 1.3 is no number from 0 to 1'), Score(value=0.2)]
     """
     try:
         scores = {int(item["index"]): item["score"] for item in reply["data"]}
@@ -186,4 +186,6 @@ def read_scores(reply: Any, num_pairs: int) -> list[Outcome]:
 def _outcome(score: object) -> Outcome:
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
     # Not a number compares false with everything.
-    return Score(float(score)) if is_number and 0 <= score <= 1 else Abstain("NotAScore")  # type: ignore[operator, arg-type]
+    if is_number and 0 <= score <= 1:  # type: ignore[operator]
+        return Score(float(score))  # type: ignore[arg-type]
+    return Failure(f"the score {str(score)[:40]} is no number from 0 to 1")
