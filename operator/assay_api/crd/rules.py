@@ -28,6 +28,7 @@ from assay_api.base import (
     ScratchModel,
 )
 from assay_api.crd.rule import Rule, exactly_one, idle
+from assay_api.crd.schedule_rules import SCHEDULE_RULES
 from assay_api.dataset import (
     AT_FPS_FIELDS,
     AT_FPS_ONLY,
@@ -57,7 +58,6 @@ from assay_api.reward_model import (
 from assay_api.reward_model import CHAT_ONLY as JUDGE_ONLY
 from assay_api.rewards import OVERLONG_FIELDS, OVERLONG_ONLY, Reward
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
-from assay_api.schedule import DAYS, FIELDS, ITEMS, MONTHS, SHAPE
 from assay_api.stage import (
     DYNAMIC_FIELDS,
     DYNAMIC_ONLY,
@@ -71,35 +71,6 @@ from assay_api.stage import (
 from assay_api.tracking import Tracker
 
 _MULTIPLE = "examplesPerStep must be a multiple of placement.learners"
-
-_FIVE = "self.schedule.split(' ').size() == 5"
-_RANGES = (
-    "!has(self.schedule) || self.schedule.upperAscii().split(' ').all(field, field.split(',').all("
-    "item, !item.matches('^[0-9]{1,2}-[0-9]{1,2}(/.*)?$') || "
-    "int(item.split('/')[0].split('-')[0]) <= int(item.split('/')[0].split('-')[1])))"
-)
-_NAMED_RANGES = (
-    "!has(self.schedule) || self.schedule.upperAscii().split(' ').all(field, field.split(',').all("
-    "item, !item.matches('^[A-Z]{3}-[A-Z]{3}(/.*)?$') || "
-    f"'{''.join(MONTHS + DAYS)}'.indexOf(item.substring(0, 3)) <= "
-    f"'{''.join(MONTHS + DAYS)}'.indexOf(item.substring(4, 7))))"
-)
-_SCHEDULE = (
-    Rule(f"!has(self.schedule) || {_FIVE}", f"a schedule {SHAPE}", field=".schedule"),
-    *(
-        Rule(
-            f"!has(self.schedule) || !({_FIVE}) || self.schedule.upperAscii().split(' ')[{i}]"
-            f".split(',').all(item, item.matches(r'{field.item}'))",
-            f"the {field.title} of a schedule must be {field.allowed}, {ITEMS}",
-            field=".schedule",
-        )
-        for i, field in enumerate(FIELDS)
-    ),
-    *(
-        Rule(rule, "a range of a schedule must not end before it begins", field=".schedule")
-        for rule in (_RANGES, _NAMED_RANGES)
-    ),
-)
 
 _HUB_URI = Rule(
     f"!has(self.uri) || !self.uri.startsWith('{HUB}') || self.uri.matches('^{HUB_URI}$')",
@@ -332,7 +303,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         *idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
     ),
     Sft: _template_rules("framesAsImages"),
-    EvaluationSpec: _SCHEDULE,
+    EvaluationSpec: SCHEDULE_RULES,
     Toleration: (
         Rule(
             "self.operator != 'Exists' || !has(self.value) || self.value == ''",
