@@ -12,8 +12,8 @@ import httpx
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from random_hhem import TEXTS, write_random_hhem
 from safetensors.torch import load_file, save_file
-from tiny_hhem import TEXTS, write_tiny_hhem
 from transformers import PreTrainedTokenizerFast, T5ForTokenClassification
 
 from assay_api import InvalidInput, ResolvedJudge
@@ -35,7 +35,7 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, T5ForTokenClassification]:
     folder = tmp_path_factory.mktemp("hhem")
-    return folder, write_tiny_hhem(folder)
+    return folder, write_random_hhem(folder)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def test_scores_alone_are_those_of_transformers(verifier: Hhem, expected: list[f
 def test_scores_in_one_padded_batch_are_those_of_transformers(
     verifier: Hhem, expected: list[float]
 ) -> None:
-    assert len(list(batches([len(pair[0]) for pair in PAIRS]))) == 1
+    ids = [pair_tokens(verifier.tokenizer, *pair, 8192).ids for pair in PAIRS]
+    assert len({len(row) for row in ids}) == len(PAIRS), "nothing would be padded"
+    assert verifier._batch(ids).tolist() == pytest.approx(expected, abs=1e-6)
     assert scored(verifier, PAIRS) == pytest.approx(expected, abs=1e-6)
 
 
@@ -141,7 +143,7 @@ def test_a_folder_tells_its_layout(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path, change: str, says: str) -> None:
-    write_tiny_hhem(tmp_path)
+    write_random_hhem(tmp_path)
     weights_file = tmp_path / "model.safetensors"
     weights = load_file(weights_file)
     if change == "no tokenizer":
@@ -256,6 +258,6 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 def test_one_batch_takes_no_more_than_its_room() -> None:
     lengths = [30, 3000, 400, 400, 401]
-    found = list(batches(lengths))
+    found = list(batches(lengths, 2**20))
     assert sorted(i for batch in found for i in batch) == list(range(5))
     assert [lengths[batch[0]] for batch in found] == [3000, 401]

@@ -1,5 +1,6 @@
 """The plans of everything among some resources that runs a model: stages, judges, evaluations."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from assay_operator.sizing.shape import ModelShape
 from assay_operator.sizing.split import Split
 from assay_operator.sizing.stage_plan import StagePlan, plan_stage
 from assay_operator.sizing.terms import GIB
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +117,22 @@ def plan_resources(
     return RecipePlan(
         stages=tuple(planner.stage(stage) for stage in stages),
         engines=(
-            *(planner.judge(judge) for judge in judges),
+            *(planner.judge(judge) for judge in judges if _is_planned(judge)),
             *(planner.evaluation(evaluation) for evaluation in evaluations),
         ),
     )
+
+
+def _is_planned(judge: RewardModel) -> bool:
+    """Tell whether a judge's needs are computed: not those of a verifier, which has no cache."""
+    if judge.spec.protocol != "Pairs":
+        return True
+    _LOG.warning(
+        "%s: spec.protocol: Pairs: its memory is not planned; give its pool room for its weights "
+        "and 2 GiB (HHEM-2.1-Open: 0.5 GB in Float32)",
+        identify(judge),
+    )
+    return False
 
 
 def _expanded(resources: Sequence[Resource]) -> list[Resource]:

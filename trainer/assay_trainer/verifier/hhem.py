@@ -31,8 +31,9 @@ _SHARED, _EMBEDDED = "transformer.shared.weight", "transformer.encoder.embed_tok
 _BLOCK = "transformer.encoder.block."
 _PAD = 0
 """Id of `<pad>` in T5's vocabulary; masked out, it may as well be any other."""
-_MAX_SCORES = 2**23
-"""Attention scores of a batch in one head of one layer, so that memory stays below 2 GB."""
+_MAX_SCORES = {"cuda": 2**23, "cpu": 2**17}
+"""Attention scores of a batch in one head of one layer, by device: below 2 GB on a GPU; on a CPU
+few enough to stay in its cache, where larger batches are slower than single pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Hhem:
         Pairs of about the same length are computed together, padded and masked.
         """
         found = [0.0] * len(pairs)
-        for places in batches([len(pair.ids) for pair in pairs]):
+        room = _MAX_SCORES[self.model.device.type]
+        for places in batches([len(pair.ids) for pair in pairs], room):
             values = self._batch([pairs[i].ids for i in places]).tolist()
             for i, value in zip(places, values, strict=True):
                 found[i] = value
@@ -66,18 +68,18 @@ class Hhem:
         return logits[:, 0].float().softmax(-1)[:, 1].cpu()
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], max_scores: int) -> Iterator[list[int]]:
     """Yield the places of pairs that are computed together, longest first.
 
     A batch has as many as its attention scores leave room for, at least one.
 
     Example:
-        >>> list(batches([10, 2000, 20, 2000, 2000]))
-        [[1, 3], [4, 2], [0]]
+        >>> list(batches([10, 20, 10, 20, 20], max_scores=800))
+        [[1, 3], [4, 0], [2]]
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     while order:
-        size = max(1, _MAX_SCORES // lengths[order[0]] ** 2)
+        size = max(1, max_scores // lengths[order[0]] ** 2)
         yield order[:size]
         order = order[size:]
 

@@ -15,25 +15,27 @@ TEXTS = (
 )
 
 
-def write_tiny_hhem(folder: Path, seed: int = 0) -> T5ForTokenClassification:
-    """Write the folder, and return the model as transformers has it."""
+def write_random_hhem(
+    folder: Path, *, width: int = 48, layers: int = 3, seed: int = 0
+) -> T5ForTokenClassification:
+    """Write the folder; return the model as transformers has it; width 768: FLAN-T5-base."""
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         config = T5Config(
             vocab_size=tokenizer.get_vocab_size() + 28,
-            d_model=48,
-            d_kv=8,
-            d_ff=64,
-            num_layers=3,
-            num_heads=4,
+            d_model=width,
+            d_kv=width // 12,
+            d_ff=width * 8 // 3,
+            num_layers=layers,
+            num_heads=12,
             feed_forward_proj="gated-gelu",
             num_labels=2,
         )
         model = T5ForTokenClassification(config).eval()
         # As T5 begins, its scores hardly depend on the text.
         for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.4)
+            torch.nn.init.normal_(parameter, std=2.8 * width**-0.5)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         f"t5.{name}": value.clone()
