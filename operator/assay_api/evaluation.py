@@ -1,9 +1,10 @@
 """Evaluation: a model's accuracy on a dataset, once or on a schedule."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from assay_api.answers import Answer
 from assay_api.base import (
     API_VERSION,
     Commit,
@@ -16,6 +17,7 @@ from assay_api.base import (
     ThinkingMode,
     WorkStatus,
 )
+from assay_api.prompt import Prompt
 from assay_api.schedule import check_schedule
 
 
@@ -30,6 +32,26 @@ class EvaluationSpec(Model):
         min_length=1,
         max_length=8,
         description="Thinking modes; each is evaluated on every clip.",
+    )
+    prompt: Prompt | None = Field(
+        default=None, description="What each row is asked; unset: as the model was trained."
+    )
+    answer: Answer | None = Field(
+        default=None,
+        description="How answers are written and scored; unset: as the model was trained.",
+    )
+    samples: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Answers to each row's own question: accuracy is then avg@k, besides pass@k.",
+    )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="Sampling temperature of answers to rows' own questions; 0: the likeliest "
+        "tokens.",
     )
     max_clips: int | None = Field(
         default=None, ge=1, le=10_000_000, description="At most this many clips; unset: all."
@@ -60,6 +82,14 @@ class EvaluationSpec(Model):
     seed: Seed = Field(
         default=0, description="Seed of the resamples, and of which clips maxClips takes."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples ({self.samples}) would all be the same at temperature 0: set temperature"
+            )
+        return self
 
 
 class EvaluationStatus(WorkStatus):

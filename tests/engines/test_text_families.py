@@ -1,6 +1,8 @@
 """Text models: sampler and learner compute the same of rows without frames."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ from made_clips import publish_rows
 from made_prompts import made_row
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from assay_api import ScratchModel, ThinkingMode
+from assay_api import (
+    Evaluation,
+    ResolvedEvaluationJob,
+    ResolvedModel,
+    ScratchModel,
+    ThinkingMode,
+)
 from assay_api.stage import Lora
 from assay_trainer.families.batch import Completion
 from assay_trainer.loops.build_parts import build_parts
@@ -143,3 +151,34 @@ def test_a_text_model_is_saved_as_it_was_loaded(tied_llama: Path, tmp_path: Path
         json.loads((f / "config.json").read_text())["model_type"] for f in (tied_llama, tmp_path)
     ]
     assert kinds == ["llama", "llama"]
+
+
+def test_a_text_model_is_evaluated_on_rows_own_questions(
+    qwen2: Path, text_rows: Path, tmp_path: Path
+) -> None:
+    spec = {
+        "model": {"uri": str(qwen2)},
+        "dataset": "rows",
+        "prompt": {"source": "Problem", "flags": False},
+        "answer": {"format": "Text", "metric": "ExactMatch"},
+        "modes": ["Think"],
+        "samples": 3,
+        "temperature": 1.0,
+        "maxCompletionTokens": 8,
+        "precision": "Float32",
+    }
+    job = ResolvedEvaluationJob(
+        evaluation=Evaluation.model_validate({"metadata": {"name": "e"}, "spec": spec}),
+        model=ResolvedModel(uri=str(qwen2), digest="m"),
+        dataset=str(text_rows),
+        output=str(tmp_path / "out"),
+    )
+    orders = tmp_path / "orders.json"
+    orders.write_text(job.model_dump_json(by_alias=True))
+    command = [str(Path(sys.executable).with_name("assay")), "eval", "--orders", str(orders)]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["answers"]["Think"]["total"]
+    assert (found["numRows"], found["numAnswers"]) == (len(PROBLEMS), 3 * len(PROBLEMS))
+    assert found["unparsedRate"]["value"] == 1.0 and found["accuracy"]["value"] == 0.0
+    assert 0 < found["meanLengthTokens"]["value"] <= 8

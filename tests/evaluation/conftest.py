@@ -13,6 +13,7 @@ from played_evaluation import ROWS, Evaluate, PlayedEngine
 
 from assay_api import Dataset, Evaluation, ResolvedEvaluationJob, ResolvedModel, ThinkingMode
 from assay_api.dataset import SyntheticSource
+from assay_api.prompt import Prompt
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.ingest import build_dataset
 from assay_data.store import open_store
@@ -64,6 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ThinkingMode, list[Clip
             *,
             precision: str,
             max_completion_tokens: int,
+            prompt: Prompt | None,
         ) -> None:
             pass
 

@@ -303,7 +303,14 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         *idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
     ),
     Sft: _template_rules("framesAsImages"),
-    EvaluationSpec: SCHEDULE_RULES,
+    EvaluationSpec: (
+        *SCHEDULE_RULES,
+        Rule(
+            "self.samples == 1 || self.temperature > 0.0",
+            "samples would all be the same at temperature 0: set temperature",
+            field=".samples",
+        ),
+    ),
     Toleration: (
         Rule(
             "self.operator != 'Exists' || !has(self.value) || self.value == ''",

@@ -6,23 +6,29 @@ from itertools import islice
 from pathlib import Path
 
 from assay_api import InvalidInput, ThinkingMode
+from assay_api.answers import Answer as AnswerSpec
 from assay_api.evaluation import EvaluationSpec
 from assay_api.layout import accuracy_key
+from assay_api.prompt import PromptSource
 from assay_data.dataset import ClipDataset, ClipRow, shapes_of
 from assay_data.dataset.reader import ClipReader, ReadClip, ReadPlan
 from assay_data.dataset.usable import count_lacks
 from assay_data.store import Store
 from assay_trainer.evaluation.detector import Detection, Detector
 from assay_trainer.evaluation.metrics import Answer, summarise
-from assay_trainer.evaluation.summary import NO_LABELS, Summary
+from assay_trainer.evaluation.open_answers import evaluate_answers
+from assay_trainer.evaluation.summary import NO_LABELS, Summary, accuracies
 from assay_trainer.exported import EVALUATION_ACCURACY
 from assay_trainer.loops.validation import held_out_sample
 from assay_trainer.metrics_log import write_progress
+from assay_trainer.models.published import model_card
 from assay_trainer.records import Clip
 from assay_trainer.required_rows import require_rows
 
 _LOG = logging.getLogger(__name__)
 _CLIPS_AT_A_TIME = 64
+LETTERS = AnswerSpec()
+"""How a detector answers."""
 
 
 def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: Store) -> Summary:
@@ -39,6 +45,28 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
             into the GPU.
         StoreError: the store cannot be written.
     """
+    card = model_card(folder)
+    how = (spec.prompt or card.prompt, spec.answer or card.answer)
+    if how[0].source is not PromptSource.QUESTION or how[1] != LETTERS:
+        answers_by_mode = evaluate_answers(spec, folder, dataset, store, how)
+        found = Summary(
+            answers=answers_by_mode, bootstrap_samples=spec.bootstrap_samples, seed=spec.seed
+        )
+        _tell(found)
+        return found
+    return _evaluate_detector(spec, folder, dataset, store)
+
+
+def _evaluate_detector(
+    spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: Store
+) -> Summary:
+    """Ask a detector about clips."""
+    if spec.samples > 1 or spec.temperature > 0:
+        raise InvalidInput(
+            f"spec.samples ({spec.samples}) and spec.temperature ({spec.temperature:g}) act only "
+            "on questions of the rows' own (spec.prompt.source): a detector's verdict about a clip "
+            "is its likeliest one; leave them out"
+        )
     rows = dataset.rows(spec.split)
     if not rows:
         raise InvalidInput(f"spec.split: the dataset has no clips in {spec.split.value}")
@@ -53,6 +81,7 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
         shapes_of(rows),
         precision=spec.precision,
         max_completion_tokens=spec.max_completion_tokens,
+        prompt=spec.prompt,
     ) as detector:
         for mode in spec.modes:
             with ClipReader(dataset, rows, ReadPlan(rounds=1)) as reader:
@@ -67,8 +96,7 @@ def evaluate(spec: EvaluationSpec, folder: Path, dataset: ClipDataset, store: St
 
 def _tell(summary: Summary) -> None:
     """Export the accuracy of each mode that has one, and write it into the log."""
-    accuracies = {mode: found.accuracy.value for mode, found in summary.modes.items()}
-    known = {mode: value for mode, value in accuracies.items() if value is not None}
+    known = accuracies(summary)
     for mode, value in known.items():
         EVALUATION_ACCURACY.labels(mode.value).set(value)
     told = ", ".join(f"{accuracy_key(mode)} {value:.3f}" for mode, value in known.items())

@@ -9,6 +9,7 @@ from typing import Self
 from assay_api import ThinkingMode
 from assay_api.control_tokens import control_tokens
 from assay_api.gpu_memory import ENGINE_SHARE
+from assay_api.prompt import Prompt
 from assay_trainer.answers.letter import LETTERS, parse_answer
 from assay_trainer.answers.parsed import Parsed
 from assay_trainer.chat import detection_prompt
@@ -46,6 +47,7 @@ class Detector:
         precision: str,
         max_completion_tokens: int,
         memory_fraction: float = ENGINE_SHARE,
+        prompt: Prompt | None = None,
     ) -> None:
         """Load the model in `folder`.
 
@@ -56,6 +58,7 @@ class Detector:
             precision: Float32 or BFloat16.
             max_completion_tokens: longest answer.
             memory_fraction: share of the GPU that the engine takes.
+            prompt: what it is asked; None: as its card says.
 
         Raises:
             InvalidInput: the folder holds no model, or the engine does not fit into its GPU.
@@ -65,6 +68,7 @@ class Detector:
 
         check_model_folder(folder)
         self.card = model_card(folder)
+        self._prompt = prompt or self.card.prompt
         family = family_of(folder)
         self._tokenizer = family.tokenizer(family.processor(folder))
         self._plan = SamplingPlan(
@@ -73,8 +77,8 @@ class Detector:
             temperature=0.0,
             num_alternatives=_NUM_ALTERNATIVES,
         )
-        prompt = longest_prompt_tokens(folder / "tokenizer.json", self.card.prompt, sizes)
-        longest = prompt + max_completion_tokens
+        asked = longest_prompt_tokens(folder / "tokenizer.json", self._prompt, sizes)
+        longest = asked + max_completion_tokens
         self._sampler = VllmSampler(
             folder, EngineConfig(precision, longest, memory_fraction=memory_fraction)
         )
@@ -89,7 +93,7 @@ class Detector:
 
     def detect(self, clips: Sequence[Clip], mode: ThinkingMode) -> list[Detection]:
         """Ask about clips, all in one mode."""
-        text, _ = detection_prompt(self.card.prompt, mode)
+        text, _ = detection_prompt(self._prompt, mode)
         requests = [SampleRequest(text, clip, seed=0) for clip in clips]
         answers = self._sampler.sample(requests, self._plan)
         return [self._detection(mode, samples[0]) for samples in answers]

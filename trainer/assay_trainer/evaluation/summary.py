@@ -3,6 +3,7 @@
 from pydantic import Field, ValidationError
 
 from assay_api import Model, StoreError, ThinkingMode
+from assay_api.answers import MetricName
 from assay_api.layout import accuracy_key
 
 NO_LABELS = "no clip has a label real or fake"
@@ -72,10 +73,41 @@ class ModeSummary(Model):
     generators: dict[str, GeneratorAccuracy] = Field(description="Accuracy by generator.")
 
 
+class TaskSummary(Model):
+    """How right the answers to rows' own questions are."""
+
+    num_rows: int = Field(description="Rows that were asked.")
+    num_answers: int = Field(description="Answers: rows times samples.")
+    accuracy: Estimate = Field(
+        description="Correct answers, strictly parsed, of all: pass@1; of several samples avg@k."
+    )
+    pass_at_k: Estimate = Field(description="Rows with a correct one among their samples, of all.")
+    value: Estimate = Field(description="Mean value by the metric, strictly parsed.")
+    loose_accuracy: Estimate = Field(description="Correct answers, forgivingly parsed, of all.")
+    unparsed_rate: Estimate = Field(description="Answers that are not in the answer format.")
+    truncated_rate: Estimate = Field(description="Answers that the length limit ended.")
+    mean_length_tokens: Estimate = Field(description="Mean length in tokens.")
+
+
+class AnswersSummary(Model):
+    """How right the answers in one thinking mode are, in all and by task."""
+
+    metric: MetricName = Field(description="How answers were compared with the rows'.")
+    samples: int = Field(description="Answers to each row.")
+    temperature: float = Field(description="Sampling temperature; 0: the likeliest tokens.")
+    total: TaskSummary = Field(description="Over all rows.")
+    tasks: dict[str, TaskSummary] = Field(description="By the rows' task.")
+
+
 class Summary(Model):
     """How good a model's answers are, by thinking mode."""
 
-    modes: dict[ThinkingMode, ModeSummary] = Field(description="Numbers per thinking mode.")
+    modes: dict[ThinkingMode, ModeSummary] = Field(
+        default={}, description="Of a detector's verdicts about clips, per thinking mode."
+    )
+    answers: dict[ThinkingMode, AnswersSummary] = Field(
+        default={}, description="Of answers to rows' own questions, per thinking mode."
+    )
     bootstrap_samples: int = Field(description="Resamples behind that of the calibration error.")
     seed: int = Field(description="Seed of the resamples.")
     left_out: dict[str, int] = Field(
@@ -149,12 +181,20 @@ def from_json(data: bytes, source: str) -> EvaluationResult:
 
 def shown(summary: Summary) -> dict[str, float | int | str]:
     """Return the numbers that a completion shows: the accuracy of each mode."""
-    accuracies = {mode: found.accuracy.value for mode, found in summary.modes.items()}
-    return {accuracy_key(mode): value for mode, value in accuracies.items() if value is not None}
+    return {accuracy_key(mode): value for mode, value in accuracies(summary).items()}
+
+
+def accuracies(summary: Summary) -> dict[ThinkingMode, float]:
+    """Return the accuracy of each mode that has one."""
+    found = {mode: one.accuracy.value for mode, one in summary.modes.items()}
+    found |= {mode: one.total.accuracy.value for mode, one in summary.answers.items()}
+    return {mode: value for mode, value in found.items() if value is not None}
 
 
 def table(summary: Summary) -> str:
     """Return the summary as a plain text table: one row per number, one column per mode."""
+    if summary.answers:
+        return "\n\n".join(_answers_table(*one) for one in summary.answers.items())
     modes = summary.modes
     rows = [["", *(str(mode) for mode in modes)]]
     rows.append(["clips", *(str(m.num_answers) for m in modes.values())])
@@ -166,11 +206,7 @@ def table(summary: Summary) -> str:
         found = [m.generators.get(generator) for m in modes.values()]
         cells = [f"{g.accuracy} of {g.num_answers}" if g else "-" for g in found]
         rows.append([f"accuracy on {generator}", *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = _aligned(rows)
     note = (
         "Brackets: 95 % intervals, in which clips of one video are not independent. "
         "Positive is fake. -: undefined."
@@ -179,3 +215,39 @@ def table(summary: Summary) -> str:
     if all(m.num_unlabelled == m.num_answers for m in modes.values()):
         notes.append(f"No accuracy: {NO_LABELS}.")
     return "\n".join([*lines, "", *notes])
+
+
+def _answers_table(mode: ThinkingMode, found: AnswersSummary) -> str:
+    """Return the answers in one mode as a table: one row per number, one column per task."""
+    columns = {"all": found.total, **(found.tasks if len(found.tasks) > 1 else {})}
+    rows = [[str(mode), *(name or "(no task)" for name in columns)]]
+    rows.append(["rows", *(str(one.num_rows) for one in columns.values())])
+    for field, name in ANSWER_ROWS:
+        if field != "pass_at_k" or found.samples > 1:
+            shown_name = name.format(k=found.samples)
+            rows.append([shown_name, *(str(getattr(one, field)) for one in columns.values())])
+    note = (
+        f"Metric {found.metric.value}, {found.samples} answers a row at temperature "
+        f"{found.temperature:g}. Brackets: 95 % intervals between questions."
+    )
+    return "\n".join([*_aligned(rows), "", note])
+
+
+ANSWER_ROWS: tuple[tuple[str, str], ...] = (
+    ("accuracy", "accuracy (avg@{k})"),
+    ("pass_at_k", "pass@{k}"),
+    ("value", "metric's mean"),
+    ("loose_accuracy", "accuracy, loose parsing"),
+    ("unparsed_rate", "unparsed"),
+    ("truncated_rate", "cut off"),
+    ("mean_length_tokens", "mean length (tokens)"),
+)
+"""Estimates of a `TaskSummary` in the order they are shown, with their names for people."""
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
