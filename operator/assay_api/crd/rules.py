@@ -29,6 +29,7 @@ from assay_api.base import (
 )
 from assay_api.crd.rule import Rule, exactly_one, idle
 from assay_api.crd.schedule_rules import SCHEDULE_RULES
+from assay_api.crd.template_rules import template_rules
 from assay_api.dataset import (
     AT_FPS_FIELDS,
     AT_FPS_ONLY,
@@ -77,35 +78,6 @@ _HUB_URI = Rule(
     "a model of the Hub must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION",
     field=".uri",
 )
-
-
-def _template_rules(frames: str, textual: str = "") -> tuple[Rule, ...]:
-    """Return the rules of a judge's template.
-
-    Args:
-        frames: the field that counts its images.
-        textual: CEL expression, true where it is shown none whatever that field says.
-    """
-    unset, field = "!has(self.promptTemplate)", ".promptTemplate"
-    shown = f"{textual} || " if textual else ""
-    return (
-        Rule(
-            f"{unset} || self.promptTemplate.split('{{reasoning}}').size() == 2",
-            "promptTemplate must hold {reasoning} exactly once: it is what is judged",
-            field=field,
-        ),
-        Rule(
-            f"{unset} || self.promptTemplate.split('{{images}}').size() <= 2",
-            "promptTemplate must hold {images} at most once",
-            field=field,
-        ),
-        Rule(
-            f"{unset} || {shown}self.{frames} == 0 || self.promptTemplate.contains('{{images}}')",
-            f"promptTemplate has no {{images}}: say where the images stand, or set {frames}: 0 for "
-            "a judge that reads text only",
-            field=field,
-        ),
-    )
 
 
 _CLOSED = [name.value for name in CLOSED_FORMATS]
@@ -292,7 +264,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     SplitPlan: idle(SplitPlan, RANDOM_FIELDS, "self.rule == 'Random'", RANDOM_ONLY),
     RewardModelSpec: (
         exactly_one(("model", "endpoint")),
-        *_template_rules("numFrames", "self.protocol != 'Chat'"),
+        *template_rules("numFrames", "self.protocol != 'Chat'"),
         *idle(RewardModelSpec, CHAT_FIELDS, "self.protocol == 'Chat'", JUDGE_ONLY),
         *idle(RewardModelSpec, PAIRS_FIELDS, "self.protocol == 'Pairs'", PAIRS_ONLY),
         Rule(
@@ -302,7 +274,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         ),
         *idle(RewardModelSpec, SERVED_FIELDS, "!has(self.endpoint)", SERVED_ONLY),
     ),
-    Sft: _template_rules("framesAsImages"),
+    Sft: template_rules("framesAsImages"),
     EvaluationSpec: (
         *SCHEDULE_RULES,
         Rule(
