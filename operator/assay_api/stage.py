@@ -24,6 +24,8 @@ from assay_api.base import (
 )
 from assay_api.factuality import Factuality
 from assay_api.judge_prompt import JudgeTemplate, check_template
+from assay_api.losses import NO_STD_FIELDS, NO_STD_ONLY, AdvantageStd, Loss
+from assay_api.optimizer import Optimizer
 from assay_api.platform import EnvVar, Toleration
 from assay_api.prompt import BUSTERX_PROMPT, Prompt, PromptSource
 from assay_api.rewards import MAX_COMPLETION_TOKENS, Reward, check_rewards
@@ -52,28 +54,6 @@ class Lora(Model):
         min_length=1,
         max_length=64,
         description="Names of the adapted linear layers.",
-    )
-
-
-class Optimizer(Model):
-    """AdamW and its schedule."""
-
-    learning_rate: float = Field(default=1e-6, gt=0, lt=1, description="Peak learning rate.")
-    schedule: Literal["Constant", "Linear"] = Field(
-        default="Constant",
-        description="After the warm-up: the peak rate to the end, or linearly from it to zero.",
-    )
-    warmup_steps: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_STEPS,
-        description="Steps of linear warm-up: the first has rate 0, the one after them the peak.",
-    )
-    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="Decoupled weight decay.")
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the first moment.")
-    beta2: float = Field(default=0.99, ge=0, lt=1, description="Decay of the second moment.")
-    max_grad_norm: float = Field(
-        default=1.0, gt=0, le=1e6, description="L2 norm to which the whole gradient is clipped."
     )
 
 
@@ -139,7 +119,7 @@ class GroupFilter(StrEnum):
 
 
 class Rl(Model):
-    """Reinforcement learning with DAPO (arXiv:2503.14476)."""
+    """Reinforcement learning with DAPO (arXiv:2503.14476) or another loss of its kind."""
 
     steps: int = Field(ge=1, le=MAX_STEPS, description="Optimiser steps; one per rollout batch.")
     prompts_per_step: int = Field(
@@ -165,6 +145,7 @@ class Rl(Model):
     clip_high: float = Field(
         default=0.28, gt=0, lt=10, description="Ratio at most 1 + clipHigh. " + _ONE_UPDATE
     )
+    loss: Loss = Field(default=Loss(), description="Policy loss; unset: DAPO's.")
     importance_weight_cap: float = Field(
         default=2.0, ge=1, le=1e6, description="Cap of the learner-to-sampler importance weight."
     )
@@ -226,6 +207,8 @@ class Rl(Model):
             check_idle(self, DYNAMIC_FIELDS, DYNAMIC_ONLY)
         if self.factuality is not None and ThinkingMode.THINK not in self.modes:
             raise ValueError(f"factuality: {NOTHING_TO_CHECK}")
+        if self.loss.advantage_std is AdvantageStd.NONE:
+            check_idle(self, NO_STD_FIELDS, NO_STD_ONLY)
         return self
 
 

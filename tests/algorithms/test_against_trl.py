@@ -4,6 +4,7 @@ TRL's trainer is real; only its model passes are replaced, by given log-probabil
 """
 
 import warnings
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from assay_api import ThinkingMode
 from assay_trainer.algorithms.advantages import group_advantages
-from assay_trainer.algorithms.dapo import dapo_loss
 from assay_trainer.algorithms.importance import importance_weights
+from assay_trainer.algorithms.losses.dapo import dapo_loss
+from assay_trainer.algorithms.losses.dr_grpo import dr_grpo_loss
+from assay_trainer.algorithms.losses.grpo import grpo_loss
 from assay_trainer.records import Rollout
 from assay_trainer.rewards.overlong import OverlongReward
 
@@ -172,6 +175,42 @@ def test_loss_and_gradient_are_the_same(
     our_loss.backward()
     torch.testing.assert_close(our_loss, their_loss, rtol=1e-6, atol=0)
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=0)
+
+
+LOSSES = {
+    "grpo": partial(grpo_loss, num_completions=ROWS),
+    "dr_grpo": partial(dr_grpo_loss, max_batch_tokens=ROWS * 16),
+    "dapo": partial(dapo_loss, num_tokens=sum(LENGTHS)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_loss_and_its_gradient_are_those_of_its_name_and_no_other(
+    trainer: "GRPOTrainer",
+    scored: dict[str, Tensor],
+    given: Given,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "loss_type", name)
+    monkeypatch.setattr(trainer, "max_completion_length", 16)
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in scored.items()}
+    theirs = given.new.clone().requires_grad_()
+    answer_with(trainer, theirs)
+    their_loss = trainer._compute_loss(trainer.model, inputs)
+    their_loss.backward()
+
+    weights = importance_weights(given.old.double(), given.sampler.double(), MASK, cap=2.0)
+    advantages = inputs["advantages"][:, None].expand(MASK.shape)
+    for other, loss in LOSSES.items():
+        ours = given.new.clone().requires_grad_()
+        our_loss = loss(
+            ours, given.old.double(), advantages, weights, MASK, clip_low=0.2, clip_high=0.28
+        ).loss
+        our_loss.backward()
+        same = torch.allclose(our_loss, their_loss, rtol=1e-6, atol=0)
+        assert same == (other == name)
+        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-6, atol=0) == (other == name)
 
 
 def test_a_tie_that_is_not_computed_counts_in_the_loss_as_it_does_in_trl(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay_trainer.algorithms.dapo import dapo_loss
+from assay_trainer.algorithms.losses.dapo import dapo_loss
 
 
 def batch(seed: int = 0, rows: int = 6, tokens: int = 9) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from assay_data.dataset.shards import write_shard
 from assay_data.lessons import Example
 from assay_data.store import open_store
 from assay_data.video.prepare import encode_jpeg
-from assay_trainer.algorithms.dapo import PolicyLoss, dapo_loss
+from assay_trainer.algorithms.losses.dapo import PolicyLoss, dapo_loss
 from assay_trainer.loops import policy_update
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.engines import start_pool

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_scheduler
 
-from assay_api.stage import Optimizer
+from assay_api.optimizer import Optimizer
 from assay_trainer.learner.schedule import learning_rate_schedule
 
 NAMES = {"Linear": "linear", "Constant": "constant_with_warmup"}
@@ -65,3 +65,24 @@ def test_without_a_warm_up_the_first_step_has_the_peak_rate() -> None:
     wanted = Optimizer(learning_rate=0.1, schedule="Linear")
 
     assert our_rates(wanted, 4) == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+def test_cosine_falls_by_half_a_wave_to_its_floor(floor: float) -> None:
+    wanted = Optimizer(learning_rate=0.5, schedule="Cosine", warmup_steps=2, min_rate=floor)
+
+    found = our_rates(wanted, 7)
+
+    def above(share: float) -> float:
+        return floor + (1 - floor) * share
+
+    # After the warm-up cos runs over fifths of half a wave: 0.5 * (1 + cos(k * pi / 5)).
+    waves = [1.0, 0.9045085, 0.6545085, 0.3454915, 0.0954915]
+    assert found == pytest.approx([0, 0.25, *(0.5 * above(wave) for wave in waves)], abs=1e-6)
+    assert our_rates(wanted, 8)[-1] == pytest.approx(0.5 * above(0.0669873), abs=1e-6)
+
+
+def test_a_warm_up_by_share_is_rounded_up() -> None:
+    wanted = Optimizer(learning_rate=0.5, warmup_ratio=0.3)
+
+    assert our_rates(wanted, 7) == pytest.approx([0, 0.5 / 3, 1 / 3, 0.5, 0.5, 0.5, 0.5])

@@ -11,8 +11,8 @@ import torch
 from plain_update import PlainAdamW, learning_rate
 from torch import Tensor, nn
 
+from assay_api.optimizer import Optimizer
 from assay_api.running import Placement
-from assay_api.stage import Optimizer
 from assay_trainer.learner.deepspeed_engine import DeepSpeedLearner
 from assay_trainer.learner.learner import CompletionLogprobs, Update
 

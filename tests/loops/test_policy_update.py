@@ -49,11 +49,15 @@ BY_HAND = {
 
 
 def update(
-    played_orders: Orders, groups: Sequence[ScoredGroup], world_size: int, micro_batch: int
+    played_orders: Orders,
+    groups: Sequence[ScoredGroup],
+    world_size: int,
+    micro_batch: int,
+    **rl_fields: object,
 ) -> tuple[list[PlayedLearner], list[dict[str, float]]]:
     """Let all ranks learn from the groups together; return them and what each says."""
     job = played_orders(
-        rl={"steps": 1, "importanceWeightCap": CAP},
+        rl={"steps": 1, "importanceWeightCap": CAP, **rl_fields},
         rewards=[{"type": "Accuracy"}],
         placement={"precision": "Float32", "microBatch": micro_batch, "learners": world_size},
     )
@@ -88,6 +92,42 @@ def test_each_token_pulls_alike_however_the_batch_is_spread(
     for one in metrics:
         assert one["loss"] == pytest.approx(loss, rel=1e-5)
         assert one["tokens/learned"] == NUM_TOKENS
+
+
+NUM_COMPLETIONS = 7
+DIVIDED_BY = {
+    "Grpo": lambda length: NUM_COMPLETIONS * length,
+    "DrGrpo": lambda length: NUM_COMPLETIONS * 20,
+}
+
+
+@pytest.mark.parametrize("loss", DIVIDED_BY)
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_loss_weighs_tokens_as_its_type_says(
+    played_orders: Orders, loss: str, world_size: int
+) -> None:
+    learners, _ = update(
+        played_orders, GROUPS, world_size, 2, loss={"type": loss}, maxCompletionTokens=20
+    )
+    found = {
+        token: pull
+        for learner in learners
+        for one in learner.updates[0]
+        for ids, pulls in zip(one.completions, one.gradients, strict=True)
+        if any(pulls)
+        for token, pull in zip(ids, pulls, strict=True)
+    }
+    lengths = {
+        token: len(rollout.token_ids)
+        for one in GROUPS
+        for rollout in one.group.rollouts
+        for token in rollout.token_ids
+    }
+    expected = {
+        token: pull * NUM_TOKENS / DIVIDED_BY[loss](lengths[token])
+        for token, pull in BY_HAND.items()
+    }
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_groups_are_dealt_to_the_ranks_in_turn(played_orders: Orders) -> None:

@@ -153,7 +153,7 @@ class ScoredGroup:
     correct: tuple[bool, ...]
     """Whether the answer is right: what dynamic sampling filters on."""
     advantages: tuple[float, ...]
-    """Rewards in standard deviations of the group."""
+    """Rewards less the group's mean, in its standard deviations unless the loss divides by none."""
     by_token: tuple[tuple[float, ...], ...] | None = None
     """Advantages of each rollout's tokens; None: all have that of their rollout."""
     metrics: dict[str, tuple[float | None, ...]] = field(default_factory=dict)

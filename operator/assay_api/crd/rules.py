@@ -43,6 +43,14 @@ from assay_api.dataset import (
 )
 from assay_api.evaluation import EvaluationSpec
 from assay_api.factuality import ADDITIVE_FIELDS, ADDITIVE_ONLY, Factuality
+from assay_api.losses import NO_STD_FIELDS, NO_STD_ONLY
+from assay_api.optimizer import (
+    MIN_RATE_FIELDS,
+    MIN_RATE_ONLY,
+    WARMUP_FIELDS,
+    WARMUP_ONLY,
+    Optimizer,
+)
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
 from assay_api.plugin_reward import RESERVED_NAMES, PluginReward
@@ -135,6 +143,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     ),
     Rl: (
         *idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
+        *idle(Rl, NO_STD_FIELDS, "self.loss.advantageStd != 'None'", NO_STD_ONLY),
         Rule(
             "!has(self.factuality) || self.modes.exists(mode, mode == 'Think')",
             NOTHING_TO_CHECK,
@@ -154,6 +163,10 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
             "factuality out",
             field=".rewardWeight",
         ),
+    ),
+    Optimizer: (
+        *idle(Optimizer, MIN_RATE_FIELDS, "self.schedule == 'Cosine'", MIN_RATE_ONLY),
+        *idle(Optimizer, WARMUP_FIELDS, "!has(self.warmupRatio)", WARMUP_ONLY),
     ),
     Tracker: (
         Rule(

@@ -29,7 +29,7 @@ def tied(rewards: Sequence[float]) -> tuple[float, ...]:
     return tuple(equal[reward] for reward in rewards)
 
 
-def group_advantages(rewards: Sequence[float], *, std_floor: float) -> tuple[float, ...]:
+def group_advantages(rewards: Sequence[float], *, std_floor: float | None) -> tuple[float, ...]:
     """Return how much better than its group each rollout is, in standard deviations.
 
     A group whose rewards are all equal, a group of one among them, says nothing about which
@@ -38,7 +38,8 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float) -> tuple[flo
     Args:
         rewards: of the rollouts of one group.
         std_floor: least standard deviation to divide by: rewards that hardly differ are not
-            blown up to full advantages.
+            blown up to full advantages. None: nothing is divided, as in Dr. GRPO
+            (arXiv:2503.20783), and advantages are in the rewards' own unit.
 
     Returns:
         One advantage per rollout, in the same order.
@@ -54,16 +55,18 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float) -> tuple[flo
     Example:
         >>> group_advantages([1.0, 0.0, 2.0], std_floor=1e-3)
         (0.0, -1.0, 1.0)
+        >>> group_advantages([3.0, 1.0], std_floor=None)
+        (1.0, -1.0)
         >>> group_advantages([0.1, 0.1, 0.1], std_floor=1e-3)
         (0.0, 0.0, 0.0)
         >>> group_advantages([0.3, 0.1 + 0.2], std_floor=1e-3)
         (0.0, 0.0)
     """
-    if not std_floor > 0:
+    if std_floor is not None and not std_floor > 0:
         raise ValueError(f"std_floor must be positive, got {std_floor}")
     rewards = tied(rewards)
     if len(set(rewards)) <= 1:
         return (0.0,) * len(rewards)
     mean = fmean(rewards)
-    scale = max(stdev(rewards), std_floor)
+    scale = 1.0 if std_floor is None else max(stdev(rewards), std_floor)
     return tuple((reward - mean) / scale for reward in rewards)

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from assay_api import StoreError
+from assay_api.optimizer import Optimizer
 from assay_api.running import Placement
-from assay_api.stage import Optimizer
 from assay_trainer import deadlines
 from assay_trainer.device import uses_gpu, warn_if_busy
 from assay_trainer.families.batch import MicroBatch

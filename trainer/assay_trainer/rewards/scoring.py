@@ -42,7 +42,7 @@ def score_groups(
     groups: Sequence[RolloutGroup],
     terms: Sequence[Term],
     *,
-    std_floor: float,
+    std_floor: float | None,
     is_correct: IsCorrect,
 ) -> Scored:
     """Return the groups with their rewards and advantages, in the order given.
@@ -50,7 +50,8 @@ def score_groups(
     Args:
         groups: what was sampled.
         terms: what is added up; each gets a thread and all rollouts of all groups at once.
-        std_floor: least standard deviation of rewards that advantages are divided by.
+        std_floor: least standard deviation of rewards that advantages are divided by; None: they
+            are not divided.
         is_correct: which answers are right, unless one of the terms decides it.
 
     Raises:
@@ -86,7 +87,7 @@ def _outcomes(term: Term, samples: Sequence[Sample]) -> Sequence[Outcome]:
 def _settle(
     terms: Sequence[Term],
     scored: Sequence[tuple[RolloutGroup, Mapping[str, tuple[Outcome, ...]]]],
-    std_floor: float,
+    std_floor: float | None,
     is_correct: IsCorrect,
 ) -> Scored:
     """Return what becomes of the groups, given the outcomes of their rollouts for every term."""
@@ -180,7 +181,7 @@ def _weighted(term: Term, outcomes: Sequence[Outcome]) -> tuple[float, ...]:
 def _scored_group(
     group: RolloutGroup,
     weighted: Mapping[str, tuple[float, ...] | None],
-    std_floor: float,
+    std_floor: float | None,
     correct: tuple[bool, ...],
 ) -> ScoredGroup:
     none_given = (None,) * len(group.rollouts)
