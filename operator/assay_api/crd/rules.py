@@ -27,6 +27,7 @@ from assay_api.base import (
     OneOf,
     ScratchModel,
 )
+from assay_api.crd.learning_rules import LEARNING_RULES
 from assay_api.crd.rule import Rule, exactly_one, idle
 from assay_api.crd.schedule_rules import SCHEDULE_RULES
 from assay_api.crd.template_rules import template_rules
@@ -42,15 +43,6 @@ from assay_api.dataset import (
     SplitPlan,
 )
 from assay_api.evaluation import EvaluationSpec
-from assay_api.factuality import ADDITIVE_FIELDS, ADDITIVE_ONLY, Factuality
-from assay_api.losses import NO_STD_FIELDS, NO_STD_ONLY
-from assay_api.optimizer import (
-    MIN_RATE_FIELDS,
-    MIN_RATE_ONLY,
-    WARMUP_FIELDS,
-    WARMUP_ONLY,
-    Optimizer,
-)
 from assay_api.pipeline import TrainingPipelineSpec
 from assay_api.platform import Toleration
 from assay_api.plugin_reward import RESERVED_NAMES, PluginReward
@@ -68,12 +60,8 @@ from assay_api.reward_model import CHAT_ONLY as JUDGE_ONLY
 from assay_api.rewards import OVERLONG_FIELDS, OVERLONG_ONLY, Reward
 from assay_api.running import NO_TENSOR_PARALLEL, Placement
 from assay_api.stage import (
-    DYNAMIC_FIELDS,
-    DYNAMIC_ONLY,
     ENGINE_FIELDS,
     ENGINE_ONLY,
-    NOTHING_TO_CHECK,
-    Rl,
     Sft,
     TrainingStageSpec,
 )
@@ -141,33 +129,7 @@ RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         ),
         *idle(Answer, THRESHOLD_FIELDS, f"self.metric in {_GRADED}", THRESHOLD_ONLY),
     ),
-    Rl: (
-        *idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
-        *idle(Rl, NO_STD_FIELDS, "self.loss.advantageStd != 'None'", NO_STD_ONLY),
-        Rule(
-            "!has(self.factuality) || self.modes.exists(mode, mode == 'Think')",
-            NOTHING_TO_CHECK,
-            field=".factuality",
-        ),
-    ),
-    Factuality: (
-        Rule(
-            "self.contradictedBelow <= self.supportedFrom",
-            "contradictedBelow must be at most supportedFrom: what lies between them is neutral",
-            field=".contradictedBelow",
-        ),
-        *idle(Factuality, ADDITIVE_FIELDS, "self.advantages == 'Additive'", ADDITIVE_ONLY),
-        Rule(
-            "self.advantages != 'Unchanged' || self.rewardWeight > 0.0",
-            "rewardWeight 0 with advantages: Unchanged: verdicts would change nothing; leave "
-            "factuality out",
-            field=".rewardWeight",
-        ),
-    ),
-    Optimizer: (
-        *idle(Optimizer, MIN_RATE_FIELDS, "self.schedule == 'Cosine'", MIN_RATE_ONLY),
-        *idle(Optimizer, WARMUP_FIELDS, "!has(self.warmupRatio)", WARMUP_ONLY),
-    ),
+    **LEARNING_RULES,
     Tracker: (
         Rule(
             "!has(self.entity) || self.type == 'Wandb'",
