@@ -38,6 +38,10 @@ class _Plan:
 
 
 _WHOLE_STEP = "Time per step"
+_VERDICTS = "Verdicts on sentences"
+_FLIPPED = "Tokens whose sign was flipped"
+_NOT_EVERYWHERE = {_WHOLE_STEP, _VERDICTS, _FLIPPED}
+"""Charts that an RL stage may well be without."""
 
 _PLANS = (
     _Plan("Reward", "mean over rollouts", {"reward/mean": "total", "reward/*": ""}),
@@ -63,6 +67,28 @@ _PLANS = (
             "judge/probe_abstained": "judge's probe: abstained",
             "judge/probe_good_mean": "judge's probe: known good",
             "judge/probe_bad_mean": "judge's probe: known bad",
+        },
+    ),
+    _Plan(
+        _VERDICTS,
+        "share of sentences",
+        {
+            "factuality/supported": "supported",
+            "factuality/neutral": "neutral",
+            "factuality/contradicted": "contradicted",
+            "factuality/unjudged": "no verdict",
+            "factuality/held_out_supported": "supported, held out",
+            "factuality/supported_right": "supported, right answers",
+            "factuality/supported_wrong": "supported, wrong answers",
+        },
+    ),
+    _Plan(
+        _FLIPPED,
+        "share of tokens",
+        {
+            "factuality/flipped_tokens": "all",
+            "factuality/flipped_tokens_right": "right answers",
+            "factuality/flipped_tokens_wrong": "wrong answers",
         },
     ),
     _Plan("Length", "tokens", {"length/mean_tokens": "mean completion"}),
@@ -132,7 +158,7 @@ def charts(metrics: Metrics) -> tuple[Chart, ...]:
 def missing(shown: Sequence[Chart]) -> tuple[str, ...]:
     """Return the titles of the charts that a fully recorded RL stage has and this one has not."""
     titles = {chart.title for chart in shown}
-    return tuple(plan.title for plan in _PLANS if plan.title not in titles | {_WHOLE_STEP})
+    return tuple(plan.title for plan in _PLANS if plan.title not in titles | _NOT_EVERYWHERE)
 
 
 def _curves(plan: _Plan, recorded: set[str]) -> Iterator[tuple[str, str]]:

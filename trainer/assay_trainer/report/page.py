@@ -18,6 +18,7 @@ from assay_data.dataset.overview import frequent_sizes, size_text
 from assay_trainer.evaluation.summary import ROWS
 from assay_trainer.report.charts import charts, missing
 from assay_trainer.report.overview import overview_row, results, settings
+from assay_trainer.report.reasoning import pieces
 from assay_trainer.report.run import Run
 
 
@@ -36,6 +37,7 @@ def render(run: Run, written: datetime) -> str:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = duration
+    environment.filters["pieces"] = pieces
     environment.filters["size"] = size_text
     environment.filters["frequent_sizes"] = frequent_sizes
     stage_charts = {stage.name: charts(stage.metrics) for stage in run.stages}
