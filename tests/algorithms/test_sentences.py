@@ -179,3 +179,8 @@ def test_flipped_tokens_are_counted() -> None:
 )
 def test_with_both_limits_the_same_there_is_no_neutral_verdict(score: float, verdict: int) -> None:
     assert verdict_of(score, supported_from=0.5, contradicted_below=0.5) == verdict
+
+
+@pytest.mark.parametrize(("score", "verdict"), [(0.75, 1), (0.7, 0), (0.25, 0), (0.2, -1)])
+def test_what_lies_between_the_limits_is_neutral(score: float, verdict: int) -> None:
+    assert verdict_of(score, supported_from=0.75, contradicted_below=0.25) == verdict
