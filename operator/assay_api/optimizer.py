@@ -6,10 +6,8 @@ from pydantic import Field, model_validator
 
 from assay_api.base import MAX_STEPS, Model, check_idle
 
-MIN_RATE_FIELDS = ("min_rate",)
-MIN_RATE_ONLY = "with schedule: Cosine"
-WARMUP_FIELDS = ("warmup_steps",)
-WARMUP_ONLY = "without warmupRatio, which says how long the warm-up is"
+FLOOR_FIELDS = ("floor",)
+FLOOR_ONLY = "with schedule: Cosine"
 
 
 class Optimizer(Model):
@@ -18,14 +16,11 @@ class Optimizer(Model):
     learning_rate: float = Field(default=1e-6, gt=0, lt=1, description="Peak learning rate.")
     schedule: Literal["Constant", "Linear", "Cosine"] = Field(
         default="Constant",
-        description="After the warm-up: the peak rate to the end, or from it linearly to zero, or "
-        "by half a cosine wave to minRate of it.",
+        description="After the warm-up: the peak rate to the end, or from it to zero in a straight "
+        "line, or by half a cosine to `floor`.",
     )
-    min_rate: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Cosine: the rate that it falls to, as a share of the peak rate.",
+    floor: float = Field(
+        default=0.0, ge=0, lt=1, description="Cosine: last rate, as a share of the peak."
     )
     warmup_steps: int = Field(
         default=0,
@@ -33,11 +28,11 @@ class Optimizer(Model):
         le=MAX_STEPS,
         description="Steps of linear warm-up: the first has rate 0, the one after them the peak.",
     )
-    warmup_ratio: float | None = Field(
-        default=None,
-        gt=0,
+    warmup_ratio: float = Field(
+        default=0.0,
+        ge=0,
         lt=1,
-        description="Instead of warmupSteps: this share of the stage's steps, rounded up.",
+        description="The same as a share of all steps, rounded up; instead of warmupSteps.",
     )
     weight_decay: float = Field(default=0.0, ge=0, lt=1, description="Decoupled weight decay.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the first moment.")
@@ -49,7 +44,10 @@ class Optimizer(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.schedule != "Cosine":
-            check_idle(self, MIN_RATE_FIELDS, MIN_RATE_ONLY)
-        if self.warmup_ratio is not None:
-            check_idle(self, WARMUP_FIELDS, WARMUP_ONLY)
+            check_idle(self, FLOOR_FIELDS, FLOOR_ONLY)
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError(
+                f"warmupSteps ({self.warmup_steps}) and warmupRatio ({self.warmup_ratio}) say the "
+                "same twice: give one of them"
+            )
         return self

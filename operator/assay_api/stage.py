@@ -10,8 +10,6 @@ from assay_api.base import (
     API_VERSION,
     MAX_STEPS,
     Commit,
-    LabelKey,
-    Labels,
     Metadata,
     Model,
     ModelSource,
@@ -24,16 +22,13 @@ from assay_api.base import (
 )
 from assay_api.factuality import Factuality
 from assay_api.judge_prompt import JudgeTemplate, check_template
-from assay_api.losses import NO_STD_FIELDS, NO_STD_ONLY, AdvantageStd, Loss
 from assay_api.optimizer import Optimizer
-from assay_api.platform import EnvVar, Toleration
+from assay_api.pod_template import PodTemplate
+from assay_api.policy_loss import Loss
 from assay_api.prompt import BUSTERX_PROMPT, Prompt, PromptSource
 from assay_api.rewards import MAX_COMPLETION_TOKENS, Reward, check_rewards
 from assay_api.running import Checkpoint, Gate, Placement, Retry
 from assay_api.tracking import Tracker
-
-_ONE_UPDATE = "With one update per batch, as now, the ratio is 1 and this never acts."
-
 
 LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 """Ranks that vLLM takes."""
@@ -118,10 +113,24 @@ class GroupFilter(StrEnum):
     REWARD = "Reward"
 
 
-class Rl(Model):
-    """Reinforcement learning with DAPO (arXiv:2503.14476) or another loss of its kind."""
+class AdvantageStd(StrEnum):
+    """Whose standard deviation advantages are divided by."""
 
-    steps: int = Field(ge=1, le=MAX_STEPS, description="Optimiser steps; one per rollout batch.")
+    GROUP = "Group"
+    BATCH = "Batch"
+    NONE = "None"
+
+
+STD_FIELDS = ("advantage_std_floor",)
+STD_ONLY = "with advantageStd: Group or Batch"
+
+
+class Rl(Model):
+    """Reinforcement learning: with DAPO (arXiv:2503.14476), or another loss of its kind."""
+
+    steps: int = Field(
+        ge=1, le=MAX_STEPS, description="Rollout batches; an optimiser step each, if not more."
+    )
     prompts_per_step: int = Field(
         default=32, ge=1, le=1_000_000, description="Rollout groups in a batch."
     )
@@ -139,15 +148,22 @@ class Rl(Model):
         description="Longest completion; longer ones are cut off.",
     )
     temperature: float = Field(default=1.0, gt=0, le=2, description="Sampling temperature.")
-    clip_low: float = Field(
-        default=0.2, gt=0, lt=1, description="Ratio at least 1 - clipLow. " + _ONE_UPDATE
+    loss: Loss = Field(default=Loss(), description="The loss, its clip and what is added to it.")
+    updates_per_batch: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Optimiser steps on each rollout batch, each on its part of the groups. With "
+        "more than one, old log-probabilities are computed before the first.",
     )
-    clip_high: float = Field(
-        default=0.28, gt=0, lt=10, description="Ratio at most 1 + clipHigh. " + _ONE_UPDATE
-    )
-    loss: Loss = Field(default=Loss(), description="Policy loss; unset: DAPO's.")
     importance_weight_cap: float = Field(
         default=2.0, ge=1, le=1e6, description="Cap of the learner-to-sampler importance weight."
+    )
+    advantage_std: AdvantageStd = Field(
+        default=AdvantageStd.GROUP,
+        description="What advantages, rewards less the mean of their group, are divided by: the "
+        "standard deviation of the group's rewards, or of the whole batch's, or nothing (Dr. "
+        "GRPO).",
     )
     advantage_std_floor: float = Field(
         default=1e-3, gt=0, le=1000, description="Least standard deviation of rewards to divide by."
@@ -207,9 +223,14 @@ class Rl(Model):
             check_idle(self, DYNAMIC_FIELDS, DYNAMIC_ONLY)
         if self.factuality is not None and ThinkingMode.THINK not in self.modes:
             raise ValueError(f"factuality: {NOTHING_TO_CHECK}")
-        if self.loss.advantage_std is AdvantageStd.NONE:
-            check_idle(self, NO_STD_FIELDS, NO_STD_ONLY)
+        if self.advantage_std is AdvantageStd.NONE:
+            check_idle(self, STD_FIELDS, STD_ONLY)
         return self
+
+    @property
+    def group_std_floor(self) -> float | None:
+        """Least deviation that a group's advantages are divided by; None: by none of its own."""
+        return self.advantage_std_floor if self.advantage_std is AdvantageStd.GROUP else None
 
 
 class Fusion(Model):
@@ -235,33 +256,6 @@ class Fusion(Model):
         default=32, ge=1, le=1_000_000, description="Examples in the global batch."
     )
     optimizer: Optimizer = Field(default=Optimizer(learning_rate=1e-5), description="AdamW.")
-
-
-class PodTemplate(Model):
-    """What the stage's pods have besides what the node pool gives them. On a cluster only."""
-
-    image: str | None = Field(
-        default=None, min_length=1, max_length=512, description="Another image of the trainer."
-    )
-    labels: Labels = Field(default_factory=dict, description="Labels of the pods.")
-    annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] = Field(
-        default_factory=dict, max_length=64, description="Their annotations."
-    )
-    env: tuple[EnvVar, ...] = Field(
-        default=(), max_length=64, description="Variables of the containers; no secrets."
-    )
-    node_selector: Labels = Field(
-        default_factory=dict, description="Labels that the node has, besides the pool's."
-    )
-    tolerations: tuple[Toleration, ...] = Field(
-        default=(), max_length=32, description="Taints that are put up with, besides the pool's."
-    )
-    priority_class: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=63,
-        description="PriorityClass, instead of the pool's.",
-    )
 
 
 ENGINE_FIELDS = ("rollouts",)
@@ -349,10 +343,15 @@ class TrainingStageSpec(Model):
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the stage."""
+        """Steps of the stage: of the optimiser, or, with rl, rollout batches."""
         method = self.sft or self.rl or self.fusion
         assert method is not None
         return method.steps
+
+    @property
+    def num_updates(self) -> int:
+        """Optimiser steps of the stage, at most."""
+        return self.total_steps * (self.rl.updates_per_batch if self.rl is not None else 1)
 
 
 class TrainingStageStatus(WorkStatus):

@@ -70,8 +70,3 @@ def test_rewards_that_differ_by_more_are_none() -> None:
 def test_a_reward_that_is_no_finite_number_is_never_compared(value: float) -> None:
     with pytest.raises(ValueError, match="must be finite"):
         group_advantages([0.0, value, 1.0], std_floor=1e-3)
-
-
-def test_without_a_deviation_advantages_are_rewards_less_their_mean() -> None:
-    assert group_advantages([3.0, 0.0, 0.0], std_floor=None) == (2.0, -1.0, -1.0)
-    assert group_advantages([0.3, 0.1 + 0.2], std_floor=None) == (0.0, 0.0)

@@ -4,7 +4,6 @@ TRL's trainer is real; only its model passes are replaced, by given log-probabil
 """
 
 import warnings
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from assay_api import ThinkingMode
+from assay_api.policy_loss import KlEstimator, LossType
 from assay_trainer.algorithms.advantages import group_advantages
 from assay_trainer.algorithms.importance import importance_weights
-from assay_trainer.algorithms.losses.dapo import dapo_loss
-from assay_trainer.algorithms.losses.dr_grpo import dr_grpo_loss
-from assay_trainer.algorithms.losses.grpo import grpo_loss
+from assay_trainer.algorithms.kl import token_kl
+from assay_trainer.algorithms.losses.policy_loss import BatchSize, Clip, PolicyTokens
+from assay_trainer.algorithms.losses.registry import AGGREGATIONS, LOSSES
 from assay_trainer.records import Rollout
 from assay_trainer.rewards.overlong import OverlongReward
 
@@ -34,6 +34,7 @@ GROUP_SIZE, ROWS, TOKENS = 4, 8, 12
 LENGTHS = (12, 3, 7, 1, 5, 12, 2, 9)
 REWARDS = (1.0, 0.0, 0.25, 0.0, -1.0, 1.0, 1.0, 0.5)
 MASK = torch.arange(TOKENS)[None] < torch.tensor(LENGTHS)[:, None]
+SIZE = BatchSize(num_tokens=sum(LENGTHS), num_completions=ROWS, max_completion_tokens=16)
 
 
 class Given:
@@ -162,55 +163,17 @@ def test_loss_and_gradient_are_the_same(
     their_loss.backward()
 
     ours = given.new.clone().requires_grad_()
-    our_loss = dapo_loss(
+    tokens = PolicyTokens(
         ours,
         ours.detach() if updates == "first" else given.old.double(),
         inputs["advantages"][:, None].expand(MASK.shape),
         importance_weights(given.old.double(), given.sampler.double(), MASK, cap=2.0),
         MASK,
-        num_tokens=sum(LENGTHS),
-        clip_low=0.2,
-        clip_high=0.28,
-    ).loss
+    )
+    our_loss = LOSSES[LossType.DAPO](tokens, SIZE, Clip(0.2, 0.28)).loss
     our_loss.backward()
     torch.testing.assert_close(our_loss, their_loss, rtol=1e-6, atol=0)
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=0)
-
-
-LOSSES = {
-    "grpo": partial(grpo_loss, num_completions=ROWS),
-    "dr_grpo": partial(dr_grpo_loss, max_batch_tokens=ROWS * 16),
-    "dapo": partial(dapo_loss, num_tokens=sum(LENGTHS)),
-}
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_each_loss_and_its_gradient_are_those_of_its_name_and_no_other(
-    trainer: "GRPOTrainer",
-    scored: dict[str, Tensor],
-    given: Given,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(trainer, "loss_type", name)
-    monkeypatch.setattr(trainer, "max_completion_length", 16)
-    inputs = {k: v.double() if v.is_floating_point() else v for k, v in scored.items()}
-    theirs = given.new.clone().requires_grad_()
-    answer_with(trainer, theirs)
-    their_loss = trainer._compute_loss(trainer.model, inputs)
-    their_loss.backward()
-
-    weights = importance_weights(given.old.double(), given.sampler.double(), MASK, cap=2.0)
-    advantages = inputs["advantages"][:, None].expand(MASK.shape)
-    for other, loss in LOSSES.items():
-        ours = given.new.clone().requires_grad_()
-        our_loss = loss(
-            ours, given.old.double(), advantages, weights, MASK, clip_low=0.2, clip_high=0.28
-        ).loss
-        our_loss.backward()
-        same = torch.allclose(our_loss, their_loss, rtol=1e-6, atol=0)
-        assert same == (other == name)
-        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-6, atol=0) == (other == name)
 
 
 def test_a_tie_that_is_not_computed_counts_in_the_loss_as_it_does_in_trl(
@@ -224,15 +187,84 @@ def test_a_tie_that_is_not_computed_counts_in_the_loss_as_it_does_in_trl(
 
     ranked = slice(0, GROUP_SIZE)
     learner, sampler = given.old.double()[ranked], given.sampler.double()[ranked]
-    our_loss = dapo_loss(
+    tokens = PolicyTokens(
         given.new[ranked],
         learner,
         inputs["advantages"][ranked, None].expand(MASK[ranked].shape),
         importance_weights(learner, sampler, MASK[ranked], cap=2.0),
         MASK[ranked],
-        num_tokens=sum(LENGTHS),
-    ).loss
+    )
+    our_loss = LOSSES[LossType.DAPO](tokens, SIZE, Clip(0.2, 0.28)).loss
     torch.testing.assert_close(our_loss, their_loss.detach(), rtol=1e-6, atol=0)
+
+
+AS_TRL = {
+    LossType.DAPO: {"loss_type": "dapo"},
+    LossType.GRPO: {"loss_type": "grpo"},
+    LossType.DR_GRPO: {"loss_type": "dr_grpo"},
+    LossType.GSPO: {"loss_type": "grpo", "importance_sampling_level": "sequence"},
+    LossType.CISPO: {"loss_type": "cispo"},
+}
+
+
+def both_losses(
+    trainer: "GRPOTrainer", scored: dict[str, Tensor], given: Given, ours: LossType, theirs: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return loss and gradient of ours and of TRL's; the advantages differ from token to token."""
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in scored.items()}
+    inputs["ref_per_token_logps"] = given.sampler.double()
+    if ours is not LossType.GSPO:
+        turned = torch.arange(MASK.shape[1]) % 3 - 1.0
+        inputs["advantages"] = inputs["advantages"][:, None] * turned
+    else:
+        inputs["advantages"] = inputs["advantages"][:, None].expand(MASK.shape)
+        inputs["importance_sampling_ratio"] = torch.ones_like(given.new)
+    low, high = (0.01, 0.02) if ours is LossType.GSPO else (0.2, 0.28)
+    settings = {
+        "epsilon_low": low,
+        # What counts as the bound there is its distance from 1 here.
+        "epsilon_high": 1 + high if ours is LossType.CISPO else high,
+        "beta": 0.05,
+        "max_completion_length": SIZE.max_completion_tokens,
+        **theirs,
+    }
+    new, theirs_new = (given.new.clone().requires_grad_() for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setattr(trainer, name, value)
+        # Ours is GRPO's own divergence, as in verl; TRL can weigh it by the ratio besides.
+        patch.setattr(trainer.args, "use_bias_correction_kl", False)
+        answer_with(trainer, theirs_new)
+        their_loss = trainer._compute_loss(trainer.model, inputs)
+    their_loss.backward()
+    weights = importance_weights(given.old.double(), given.sampler.double(), MASK, cap=2.0)
+    if ours is LossType.GSPO:
+        weights = torch.ones_like(weights)
+    tokens = PolicyTokens(new, given.old.double(), inputs["advantages"], weights, MASK)
+    clip = Clip(1.0 if ours is LossType.CISPO else low, high)
+    kl = token_kl(new, given.sampler.double(), MASK, KlEstimator.K3, clamp=1e3)
+    our_loss = LOSSES[ours](tokens, SIZE, clip).loss + 0.05 * AGGREGATIONS[ours](kl, MASK, SIZE)
+    our_loss.backward()
+    assert new.grad is not None and theirs_new.grad is not None
+    return our_loss.detach(), their_loss.detach(), new.grad, theirs_new.grad
+
+
+@pytest.mark.parametrize("loss", LossType)
+def test_each_loss_with_a_divergence_and_its_gradient_are_trls(
+    trainer: "GRPOTrainer", scored: dict[str, Tensor], given: Given, loss: LossType
+) -> None:
+    ours, theirs, gradient, their_gradient = both_losses(trainer, scored, given, loss, AS_TRL[loss])
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient[MASK], their_gradient[MASK], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LossType)
+def test_another_loss_of_trl_is_noticed(
+    trainer: "GRPOTrainer", scored: dict[str, Tensor], given: Given, loss: LossType
+) -> None:
+    other = LossType.GRPO if loss is LossType.DAPO else LossType.DAPO
+    ours, theirs, *_ = both_losses(trainer, scored, given, loss, AS_TRL[other])
+    assert abs(ours - theirs) > 1e-4 * abs(theirs)
 
 
 @pytest.mark.parametrize(("max_tokens", "buffer_tokens"), [(750, 150), (20, 19), (4096, 256)])

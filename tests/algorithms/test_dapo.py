@@ -4,7 +4,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay_trainer.algorithms.losses.dapo import dapo_loss
+from assay_trainer.algorithms.losses import dapo
+from assay_trainer.algorithms.losses.policy_loss import BatchSize, Clip, PolicyLoss, PolicyTokens
+
+
+def dapo_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    importance_weights: Tensor,
+    completion_mask: Tensor,
+    *,
+    num_tokens: int,
+) -> PolicyLoss:
+    tokens = PolicyTokens(logprobs, old_logprobs, advantages, importance_weights, completion_mask)
+    return dapo.dapo_loss(tokens, BatchSize(num_tokens, 1, 1), Clip(0.2, 0.28))
 
 
 def batch(seed: int = 0, rows: int = 6, tokens: int = 9) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from assay_api.answers import Answer
 from assay_api.base import Model
 from assay_api.dataset import FolderSource, FramePlan, SplitPlan
-from assay_api.optimizer import Optimizer
 from assay_api.reward_model import RewardModelSpec
 from assay_api.rewards import Reward
 from assay_api.stage import Rl, TrainingStageSpec
@@ -25,9 +24,6 @@ WHOLE = {"sampling": "Whole"}
         (Reward, {"type": "Accuracy"}, {"bufferTokens": 9}, "bufferTokens (9) acts only in the"),
         (Rl, {"steps": 1, "dynamicSampling": False}, {"groupFilter": "Reward"}, "groupFilter (R"),
         (Rl, {"steps": 1, "dynamicSampling": False}, {"maxSamplingRounds": 4}, "Rounds (4) acts"),
-        (Rl, {"steps": 1, "loss": {"advantageStd": "None"}}, {"advantageStdFloor": 0.1}, "(0.1) a"),
-        (Optimizer, {"schedule": "Linear"}, {"minRate": 0.1}, "(0.1) acts only with schedule: C"),
-        (Optimizer, {"warmupRatio": 0.1}, {"warmupSteps": 3}, "(3) acts only without warmupRatio"),
         (FolderSource, {"uri": "v"}, {"maxClipsPerVideo": 2}, "(2) acts only with clipSeconds"),
         (FramePlan, WHOLE, {"fps": 8}, "fps (8.0) acts only with sampling: AtFps: leave it out"),
         (SplitPlan, {"rule": "Train"}, {"testFraction": 0.5}, "(0.5) acts only with rule: Random"),

@@ -116,8 +116,8 @@ def message_of(text: str) -> str:
         (
             "  rewards: [{type: Accuracy}]\n  rl: 3\n",
             "field spec.rl: got 3, must be a mapping with the fields steps, promptsPerStep, "
-            "groupSize, modes, maxCompletionTokens, temperature, clipLow, clipHigh, loss, "
-            "importanceWeightCap, advantageStdFloor, dynamicSampling, groupFilter, "
+            "groupSize, modes, maxCompletionTokens, temperature, loss, updatesPerBatch, "
+            "importanceWeightCap, advantageStd, advantageStdFloor, dynamicSampling, groupFilter, "
             "maxSamplingRounds, maxEmptySteps, logprobTolerance, batchInvariant, factuality, "
             "optimizer, validation",
         ),

@@ -16,12 +16,14 @@ import pytest
 from made_clips import clip_row
 
 from assay_api import ResolvedStageJob
+from assay_api.policy_loss import LossType
 from assay_data.dataset import ClipRow
 from assay_data.dataset.shards import write_shard
 from assay_data.lessons import Example
 from assay_data.store import open_store
 from assay_data.video.prepare import encode_jpeg
-from assay_trainer.algorithms.losses.dapo import PolicyLoss, dapo_loss
+from assay_trainer.algorithms.losses.dapo import dapo_loss
+from assay_trainer.algorithms.losses.policy_loss import PolicyLoss
 from assay_trainer.loops import policy_update
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.engines import start_pool
@@ -170,7 +172,7 @@ def test_with_the_sign_of_the_loss_flipped_it_falls_to_nearly_none(
         right = dapo_loss(*args, **more)
         return replace(right, loss=-right.loss)
 
-    monkeypatch.setattr(policy_update, "dapo_loss", flipped)
+    monkeypatch.setitem(policy_update.LOSSES, LossType.DAPO, flipped)
     before, after = held_out_accuracy()
     assert before == pytest.approx(0.5, abs=0.1)
     assert after <= 0.1

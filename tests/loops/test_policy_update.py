@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from made_prompts import asked
@@ -53,11 +54,12 @@ def update(
     groups: Sequence[ScoredGroup],
     world_size: int,
     micro_batch: int,
-    **rl_fields: object,
+    reference: PlayedLearner | None = None,
+    **method: Any,
 ) -> tuple[list[PlayedLearner], list[dict[str, float]]]:
     """Let all ranks learn from the groups together; return them and what each says."""
     job = played_orders(
-        rl={"steps": 1, "importanceWeightCap": CAP, **rl_fields},
+        rl={"steps": 1, "importanceWeightCap": CAP, **method},
         rewards=[{"type": "Accuracy"}],
         placement={"precision": "Float32", "microBatch": micro_batch, "learners": world_size},
     )
@@ -68,7 +70,12 @@ def update(
         PlayedLearner(ranks, rank, lambda token: -1 + OFF.get(token, 0), lambda token: token / 10)
         for rank in range(world_size)
     ]
-    metrics = ranks.run(lambda rank: learn(played_parts(job, learners[rank]), rl, groups))
+
+    def run(rank: int) -> dict[str, float]:
+        parts = replace(played_parts(job, learners[rank]), reference=reference)
+        return learn(parts, rl, groups)
+
+    metrics = ranks.run(run)
     return learners, metrics
 
 
@@ -92,42 +99,6 @@ def test_each_token_pulls_alike_however_the_batch_is_spread(
     for one in metrics:
         assert one["loss"] == pytest.approx(loss, rel=1e-5)
         assert one["tokens/learned"] == NUM_TOKENS
-
-
-NUM_COMPLETIONS = 7
-DIVIDED_BY = {
-    "Grpo": lambda length: NUM_COMPLETIONS * length,
-    "DrGrpo": lambda length: NUM_COMPLETIONS * 20,
-}
-
-
-@pytest.mark.parametrize("loss", DIVIDED_BY)
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_a_loss_weighs_tokens_as_its_type_says(
-    played_orders: Orders, loss: str, world_size: int
-) -> None:
-    learners, _ = update(
-        played_orders, GROUPS, world_size, 2, loss={"type": loss}, maxCompletionTokens=20
-    )
-    found = {
-        token: pull
-        for learner in learners
-        for one in learner.updates[0]
-        for ids, pulls in zip(one.completions, one.gradients, strict=True)
-        if any(pulls)
-        for token, pull in zip(ids, pulls, strict=True)
-    }
-    lengths = {
-        token: len(rollout.token_ids)
-        for one in GROUPS
-        for rollout in one.group.rollouts
-        for token in rollout.token_ids
-    }
-    expected = {
-        token: pull * NUM_TOKENS / DIVIDED_BY[loss](lengths[token])
-        for token, pull in BY_HAND.items()
-    }
-    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_groups_are_dealt_to_the_ranks_in_turn(played_orders: Orders) -> None:
@@ -155,6 +126,7 @@ def test_what_is_seen_is_summed_over_the_tokens_of_all_ranks(played_orders: Orde
     off = list(OFF.values())
     by_hand = {
         "grad_norm": 7.0,
+        "updates": 1.0,
         "learning_rate": 0.001,
         "loss": sum(BY_HAND.values()),
         "entropy/mean_nats": sum(BY_HAND) / 10 / NUM_TOKENS,
@@ -206,3 +178,64 @@ def test_each_token_is_learned_with_its_own_advantage(played_orders: Orders) -> 
             for token, advantage in zip(ids, advantages, strict=True)
         ]
         assert gradient == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_is_learned_from_in_as_many_updates_as_are_asked_for(
+    played_orders: Orders,
+) -> None:
+    learners, (metrics,) = update(played_orders, GROUPS, 1, 8, updatesPerBatch=2)
+    first, second = learners[0].updates
+    assert first[0].completions == [[11, 12, 13], [14], [15, 16]]
+    assert second[0].completions == [[21], [22, 23, 24, 25], [31, 32], [33]]
+    # The log-probabilities before the first update were asked for, of all that is learned from.
+    assert sum(len(batch.completion_ids) for batch in learners[0].scored) == 7
+    assert metrics["updates"] == 2 and metrics["loss/clip_fraction"] == 0
+    # Each update is divided by its own tokens.
+    assert first[0].gradients[1] == pytest.approx([0.5 / 6])
+    assert second[0].gradients[0] == pytest.approx([2.0 / 8])
+
+
+def test_there_are_no_more_updates_than_groups_to_learn_from(played_orders: Orders) -> None:
+    tie = group("train-fake1-0", ([41], 0.0), ([42], 0.0))
+    learners, (metrics,) = update(played_orders, [tie, *GROUPS, tie], 1, 8, updatesPerBatch=5)
+    assert metrics["updates"] == 3
+    assert [len(part[0].completions) for part in learners[0].updates] == [3, 2, 2]
+    # A tie counts where the loss is divided: with the first group, and with the last.
+    divided = [6 + 2, 5, 3 + 2]
+    for part, num_tokens, advantage in zip(
+        learners[0].updates, divided, (-0.5, -2.0, -0.25), strict=True
+    ):
+        place = 1 if advantage != -2.0 else 0
+        weight = 0.1 if advantage == -0.25 else 1.0
+        assert part[0].gradients[place][0] == pytest.approx(-advantage * weight / num_tokens)
+
+
+@pytest.mark.parametrize(
+    ("loss", "pull"), [("Dapo", 0.1 / 14), ("Grpo", 0.1 / (7 * 1)), ("DrGrpo", 0.1 / (7 * 40))]
+)
+def test_the_divergence_is_averaged_as_the_loss_is(
+    played_orders: Orders, loss: str, pull: float
+) -> None:
+    far = PlayedLearner(logprob=lambda token: -3.0)
+    changes = {"loss": {"type": loss}, "maxCompletionTokens": 40}
+    with_kl = {"loss": {"type": loss, "kl": {"coefficient": 0.1, "estimator": "K1"}}}
+    learners, _ = update(played_orders, GROUPS, 1, 8, **changes)
+    closer, (metrics,) = update(played_orders, GROUPS, 1, 8, far, **changes | with_kl)
+    # The completion of one token, 14, whose log-probability is -1.
+    (before,), (after,) = learners[0].updates[0], closer[0].updates[0]
+    assert after.gradients[1][0] - before.gradients[1][0] == pytest.approx(pull, rel=1e-5)
+    assert metrics["kl/reference"] == pytest.approx((14 * 2 + sum(OFF.values())) / 14, rel=1e-5)
+
+
+def test_a_row_that_keeps_ranks_in_step_does_not_diverge(played_orders: Orders) -> None:
+    far = PlayedLearner(logprob=lambda token: -3.0)
+    kl = {"loss": {"kl": {"coefficient": 0.1}, "entropyBonus": 0.1}}
+    learners, _ = update(played_orders, GROUPS, 4, 8, far, **kl)
+    (idle,) = learners[3].updates[0]
+    assert idle.loss == 0 and idle.gradients == [[0, 0, 0]]
+
+
+def test_entropy_lowers_the_loss(played_orders: Orders) -> None:
+    _, (without,) = update(played_orders, GROUPS, 1, 8)
+    _, (metrics,) = update(played_orders, GROUPS, 1, 8, loss={"entropyBonus": 0.5})
+    assert without["loss"] - metrics["loss"] == pytest.approx(0.5 * metrics["entropy/mean_nats"])

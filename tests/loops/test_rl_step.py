@@ -126,6 +126,7 @@ def test_every_number_of_the_step_is_recorded(played: Played) -> None:
         "length/truncated": 1 / 12,
         "loss": -gains / NUM_TOKENS,
         "grad_norm": 7.0,
+        "updates": 1.0,
         "learning_rate": 0.001,
         "entropy/mean_nats": learned / 100 / NUM_TOKENS,
         "logprob/max_difference": math.log(4),

@@ -103,5 +103,5 @@ def play(
     fakes: Any = samplers
     leader = Leader(fakes, fakes, fakes, fakes) if leads else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rl, "learn", lambda parts, method, groups: {"loss": 0.5})
+        patch.setattr(rl, "learn", lambda parts, method, groups: {"loss": 0.5, "updates": 1.0})
         return RlLoop(parts, prompts, leader).run()

@@ -55,6 +55,13 @@ def test_zero_stage_1_keeps_all_gradients_until_the_step() -> None:
         assert sizes(job(zero_stage=1), moment)["optimiser"] == 12 * TEXT // 4
 
 
+def test_a_frozen_copy_of_the_start_model_is_counted_in_its_number_format() -> None:
+    alone, both = (
+        sizes(replace(job(), frozen_copy=copied), Moment.STEP) for copied in (False, True)
+    )
+    assert both == alone | {"reference": both["weights"]}
+
+
 def test_zero_stage_0_divides_nothing_among_learners() -> None:
     bfloat, float32 = job(zero_stage=0), job(zero_stage=0, number_bytes=4)
     assert sizes(bfloat, Moment.STEP)["optimiser"] == 12 * TEXT

@@ -14,7 +14,7 @@ A worked example, one prompt with two rollouts of which one was right::
     )
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -153,13 +153,21 @@ class ScoredGroup:
     correct: tuple[bool, ...]
     """Whether the answer is right: what dynamic sampling filters on."""
     advantages: tuple[float, ...]
-    """Rewards less the group's mean, in its standard deviations unless the loss divides by none."""
+    """Rewards in standard deviations of the group."""
     by_token: tuple[tuple[float, ...], ...] | None = None
     """Advantages of each rollout's tokens; None: all have that of their rollout."""
     metrics: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Numbers that came with the terms, as `TERM/NUMBER`; None where a rollout had none."""
     judged: tuple[JudgedReasoning, ...] | None = None
     """Verdicts on the reasoning of each rollout; None: the stage has no verifier."""
+
+    def scaled(self, factor: float) -> "ScoredGroup":
+        """Return the group with all advantages times a factor."""
+        by_token = self.by_token and tuple(
+            tuple(one * factor for one in tokens) for tokens in self.by_token
+        )
+        advantages = tuple(one * factor for one in self.advantages)
+        return replace(self, advantages=advantages, by_token=by_token)
 
     @property
     def token_advantages(self) -> tuple[tuple[float, ...], ...]:

@@ -5,24 +5,32 @@ from collections.abc import Mapping
 from assay_api.base import Model
 from assay_api.crd.rule import Rule, idle
 from assay_api.factuality import ADDITIVE_FIELDS, ADDITIVE_ONLY, Factuality
-from assay_api.losses import NO_STD_FIELDS, NO_STD_ONLY
-from assay_api.optimizer import (
-    MIN_RATE_FIELDS,
-    MIN_RATE_ONLY,
-    WARMUP_FIELDS,
-    WARMUP_ONLY,
-    Optimizer,
+from assay_api.optimizer import FLOOR_FIELDS, FLOOR_ONLY, Optimizer
+from assay_api.policy_loss import DUAL_ONLY, Loss
+from assay_api.stage import (
+    DYNAMIC_FIELDS,
+    DYNAMIC_ONLY,
+    NOTHING_TO_CHECK,
+    STD_FIELDS,
+    STD_ONLY,
+    Rl,
 )
-from assay_api.stage import DYNAMIC_FIELDS, DYNAMIC_ONLY, NOTHING_TO_CHECK, Rl
 
 LEARNING_RULES: Mapping[type[Model], tuple[Rule, ...]] = {
     Rl: (
         *idle(Rl, DYNAMIC_FIELDS, "self.dynamicSampling", DYNAMIC_ONLY),
-        *idle(Rl, NO_STD_FIELDS, "self.loss.advantageStd != 'None'", NO_STD_ONLY),
+        *idle(Rl, STD_FIELDS, "self.advantageStd != 'None'", STD_ONLY),
         Rule(
             "!has(self.factuality) || self.modes.exists(mode, mode == 'Think')",
             NOTHING_TO_CHECK,
             field=".factuality",
+        ),
+    ),
+    Loss: (
+        Rule(
+            "!has(self.dualClip) || self.type in ['Dapo', 'Grpo', 'DrGrpo']",
+            f"dualClip acts only {DUAL_ONLY}: leave it out",
+            field=".dualClip",
         ),
     ),
     Factuality: (
@@ -40,7 +48,11 @@ LEARNING_RULES: Mapping[type[Model], tuple[Rule, ...]] = {
         ),
     ),
     Optimizer: (
-        *idle(Optimizer, MIN_RATE_FIELDS, "self.schedule == 'Cosine'", MIN_RATE_ONLY),
-        *idle(Optimizer, WARMUP_FIELDS, "!has(self.warmupRatio)", WARMUP_ONLY),
+        *idle(Optimizer, FLOOR_FIELDS, "self.schedule == 'Cosine'", FLOOR_ONLY),
+        Rule(
+            "self.warmupSteps == 0 || self.warmupRatio == 0.0",
+            "warmupSteps and warmupRatio say the same twice: give one of them",
+            field=".warmupRatio",
+        ),
     ),
 }

@@ -14,7 +14,7 @@ from assay_api.platform import (
     StoreAccess,
     Toleration,
 )
-from assay_api.stage import PodTemplate
+from assay_api.pod_template import PodTemplate
 from assay_api.tracking import SECRET_KEYS, Tracker
 from assay_operator.children.hub import TOKEN_FOLDER, hub_env, hub_of, token_volume
 from assay_operator.children.orders import FOLDER as ORDERS_FOLDER

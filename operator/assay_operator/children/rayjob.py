@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 
 from assay_api.platform import Platform
-from assay_api.stage import PodTemplate
+from assay_api.pod_template import PodTemplate
 from assay_operator.children.orders import PATH, orders_name
 from assay_operator.children.owner import RAY_METRICS_PORT, Manifest, Owner
 from assay_operator.children.placement import (

@@ -48,6 +48,8 @@ class LearnerJob:
     """Different clips among them."""
     clip: Clip
     on_gpu: bool = True
+    frozen_copy: bool = False
+    """Whether a second copy of the weights is the reference policy."""
 
 
 def learner_terms(job: LearnerJob) -> list[Term]:
@@ -58,6 +60,9 @@ def learner_terms(job: LearnerJob) -> list[Term]:
 def _weights(job: LearnerJob) -> list[Term]:
     count, s = job.shape.parameters, job.number_bytes
     terms = [Term("weights", count * s, f"{in_millions(count)} x {s} bytes, whole on each learner")]
+    if job.frozen_copy:
+        told = f"{in_millions(count)} x {s} bytes, a frozen copy of the start model"
+        terms.append(Term("reference", count * s, told))
     if job.trained.rank:
         adapters = job.trained_parameters
         terms.append(

@@ -143,6 +143,7 @@ def _learner(
     return LearnerJob(
         shape=shape,
         number_bytes=BYTES_OF[placement.precision],
+        frozen_copy=bool(spec.rl and spec.rl.loss.kl) and spec.lora is None,
         trained=trained,
         trained_parameters=count,
         zero_stage=placement.zero_stage,

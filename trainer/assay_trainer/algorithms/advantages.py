@@ -38,8 +38,7 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float | None) -> tu
     Args:
         rewards: of the rollouts of one group.
         std_floor: least standard deviation to divide by: rewards that hardly differ are not
-            blown up to full advantages. None: nothing is divided, as in Dr. GRPO
-            (arXiv:2503.20783), and advantages are in the rewards' own unit.
+            blown up to full advantages. None: they are not divided, as in Dr. GRPO.
 
     Returns:
         One advantage per rollout, in the same order.
@@ -55,8 +54,6 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float | None) -> tu
     Example:
         >>> group_advantages([1.0, 0.0, 2.0], std_floor=1e-3)
         (0.0, -1.0, 1.0)
-        >>> group_advantages([3.0, 1.0], std_floor=None)
-        (1.0, -1.0)
         >>> group_advantages([0.1, 0.1, 0.1], std_floor=1e-3)
         (0.0, 0.0, 0.0)
         >>> group_advantages([0.3, 0.1 + 0.2], std_floor=1e-3)
@@ -70,3 +67,16 @@ def group_advantages(rewards: Sequence[float], *, std_floor: float | None) -> tu
     mean = fmean(rewards)
     scale = 1.0 if std_floor is None else max(stdev(rewards), std_floor)
     return tuple((reward - mean) / scale for reward in rewards)
+
+
+def batch_std(rewards: Sequence[float], *, std_floor: float) -> float:
+    """Return the standard deviation of all rewards of a batch, at least `std_floor`.
+
+    Source:
+        TRL's `scale_rewards="batch"`; the unbiased one, as there.
+
+    Example:
+        >>> batch_std([1.0, 0.0, 2.0], std_floor=1e-3)
+        1.0
+    """
+    return max(stdev(rewards), std_floor) if len(rewards) > 1 else std_floor

@@ -46,6 +46,7 @@ class RowScorer(nn.Module):
         *,
         banned_ids: tuple[int, ...],
         temperature: float,
+        entropy_gradient: bool = False,
     ) -> None:
         """Wrap a model, with or without adapters.
 
@@ -54,12 +55,14 @@ class RowScorer(nn.Module):
             family: what knows how to run it.
             banned_ids: token ids that the sampler may not draw.
             temperature: sampling temperature; logits are divided by it, as the sampler does.
+            entropy_gradient: whether entropies carry a gradient too, for a bonus on them.
         """
         super().__init__()
         self.model: Any = model
         self._family = family
         self._banned = banned_ids
         self._temperature = temperature
+        self._entropy_gradient = entropy_gradient
         self.register_state_dict_post_hook(_leave_out_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             _let_frozen_be_missing
@@ -99,8 +102,8 @@ class RowScorer(nn.Module):
         bias[list(self._banned)] = _BANNED_BIAS
         table = ((logits + bias) / self._temperature).log_softmax(-1)
         chosen = table.gather(-1, ids[:, None])[:, 0]
-        detached = table.detach()
-        return chosen, -(detached.exp() * detached).sum(-1)
+        known = table if self._entropy_gradient else table.detach()
+        return chosen, -(known.exp() * known).sum(-1)
 
 
 def _leave_out_frozen(

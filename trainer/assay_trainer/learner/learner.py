@@ -26,7 +26,7 @@ class CompletionLogprobs:
     logprobs: Float[Tensor, "batch out"]
     """Carries the gradient."""
     entropy: Float[Tensor, "batch out"]
-    """Detached."""
+    """Detached, unless a bonus is given for it."""
 
 
 LossOfMicroBatch = Callable[[CompletionLogprobs], Tensor]

@@ -19,35 +19,35 @@ def learning_rate_schedule(
     """Return the schedule that sets the optimiser's learning rate, and moves on by `step()`.
 
     The warm-up goes linearly from 0 at the first step; the step after its last one has the peak
-    rate. From there on the rate is constant, or falls to the end of the stage: linearly to 0, or by
-    half a cosine wave to its floor.
+    rate. From there on the rate is constant, or falls to 0 in a straight line at the end of the
+    stage, or by half a cosine to its floor.
 
     Args:
         optimizer: its learning rate is the peak.
         wanted: schedule and warm-up.
         total_steps: optimiser steps of the whole stage.
     """
-    warmup_steps = num_warmup_steps(wanted, total_steps)
-    if wanted.schedule == "Linear":
-        schedule: LambdaLR = get_linear_schedule_with_warmup(
-            optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps
-        )
-    elif wanted.schedule == "Cosine":
-        schedule = get_cosine_with_min_lr_schedule_with_warmup(
-            optimizer, warmup_steps, total_steps, min_lr_rate=wanted.min_rate
-        )
-    else:
-        schedule = get_constant_schedule_with_warmup(optimizer, num_warmup_steps=warmup_steps)
+    warmup = num_warmup_steps(wanted, total_steps)
+    schedule: LambdaLR
+    match wanted.schedule:
+        case "Linear":
+            schedule = get_linear_schedule_with_warmup(optimizer, warmup, total_steps)
+        case "Cosine":
+            schedule = get_cosine_with_min_lr_schedule_with_warmup(
+                optimizer, warmup, total_steps, min_lr_rate=wanted.floor
+            )
+        case "Constant":
+            schedule = get_constant_schedule_with_warmup(optimizer, warmup)
     return schedule
 
 
 def num_warmup_steps(wanted: Optimizer, total_steps: int) -> int:
-    """Return the steps of the warm-up; a share of the stage is rounded up, as by transformers.
+    """Return the steps of the warm-up, of so many in all.
 
     Example:
-        >>> num_warmup_steps(Optimizer(warmup_ratio=0.03), 50)
-        2
+        >>> num_warmup_steps(Optimizer(warmup_ratio=0.1), 25)
+        3
+        >>> num_warmup_steps(Optimizer(warmup_steps=4), 9)
+        4
     """
-    if wanted.warmup_ratio is None:
-        return wanted.warmup_steps
-    return math.ceil(total_steps * wanted.warmup_ratio)
+    return wanted.warmup_steps or math.ceil(wanted.warmup_ratio * total_steps)

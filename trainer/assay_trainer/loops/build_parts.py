@@ -12,6 +12,7 @@ from assay_data.dataset import ClipDataset
 from assay_data.store import open_store
 from assay_trainer.learner.deepspeed_engine import DeepSpeedLearner
 from assay_trainer.learner.forward import RowScorer
+from assay_trainer.learner.reference import FrozenCopy, WithoutAdapters
 from assay_trainer.loops.parts import StageParts
 from assay_trainer.models.policy import load_policy
 from assay_trainer.models.start import start_folder
@@ -41,15 +42,23 @@ def build_parts(job: ResolvedStageJob, *, temperature: float) -> StageParts:
             lora=spec.lora,
             freeze_vision_tower=spec.freeze_vision_tower,
         )
+    loss = spec.rl.loss if spec.rl is not None else None
     scorer = RowScorer(
-        policy.model, policy.family, banned_ids=policy.banned_ids(), temperature=temperature
+        policy.model,
+        policy.family,
+        banned_ids=policy.banned_ids(),
+        temperature=temperature,
+        entropy_gradient=loss is not None and loss.entropy_bonus > 0,
     )
+    reference = None
+    if loss is not None and loss.kl is not None:
+        reference = WithoutAdapters(scorer) if policy.has_adapters else FrozenCopy(scorer)
     method = spec.sft or spec.rl or spec.fusion
     assert method is not None
     learner = DeepSpeedLearner(
-        scorer, method.optimizer, spec.placement, total_steps=spec.total_steps
+        scorer, method.optimizer, spec.placement, total_steps=spec.num_updates
     )
-    return StageParts(job, store, dataset, policy, learner, policy.encoder())
+    return StageParts(job, store, dataset, policy, learner, policy.encoder(), reference)
 
 
 def _single_process_defaults() -> None:

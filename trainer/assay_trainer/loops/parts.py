@@ -26,6 +26,7 @@ from assay_trainer.tracking.sender import start_senders
 if TYPE_CHECKING:
     # A loop loads neither transformers nor DeepSpeed: it is given what it runs on.
     from assay_trainer.families.family import PromptEncoder
+    from assay_trainer.learner.reference import Reference
     from assay_trainer.models.policy import Policy
 
 
@@ -40,6 +41,8 @@ class StageParts:
     policy: "Policy"
     learner: Learner
     encoder: "PromptEncoder"
+    reference: "Reference | None" = None
+    """The start model, where the stage measures how far it has come from it."""
 
     @property
     def stage(self) -> TrainingStage:

@@ -100,7 +100,7 @@ class RlLoop:
         while position.step < self._rl.steps and not stop:
             position, batch = self._collect(position)
             learned = self._learn(batch)
-            position = _counted(position, learned=bool(learned))
+            position = _counted(position, num_updates=int(learned.get("updates", 0)))
             synced = self._sync(position)
             validated = self._validate(position)
             empty = {"sampling/empty_steps": float(position.empty_steps)}
@@ -194,8 +194,8 @@ class RlLoop:
         self._recorder.record(batch.step, merged | self._clock.read())
 
 
-def _counted(position: Position, *, learned: bool) -> Position:
-    """Return the position after the step's update, or after the lack of one."""
-    if not learned:
+def _counted(position: Position, *, num_updates: int) -> Position:
+    """Return the position after the step's updates, or after the lack of one."""
+    if not num_updates:
         return replace(position, empty_steps=position.empty_steps + 1)
-    return replace(position, policy_version=position.policy_version + 1, empty_steps=0)
+    return replace(position, policy_version=position.policy_version + num_updates, empty_steps=0)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from assay_api import EngineError
-from assay_api.losses import AdvantageStd
 from assay_api.stage import Rl
 from assay_data.dataset.order import derived_seed
 from assay_trainer.answers.rule import AnswerRule
@@ -36,8 +35,6 @@ class Collector:
         `factual` checks the reasoning, where the stage says so.
         """
         self._pool, self._rl, self._terms, self._seed = pool, rl, terms, seed
-        by_group = rl.loss.advantage_std is AdvantageStd.GROUP
-        self._std_floor = rl.advantage_std_floor if by_group else None
         self._answers, self._factual = answers, factual
         self._plan = SamplingPlan(rl.group_size, rl.max_completion_tokens, rl.temperature)
 
@@ -90,6 +87,6 @@ class Collector:
         return score_groups(
             groups,
             (*self._terms, *more),
-            std_floor=self._std_floor,
+            std_floor=self._rl.group_std_floor,
             is_correct=self._answers.is_correct,
         )

@@ -7,7 +7,8 @@ from statistics import fmean
 from pydantic.alias_generators import to_snake
 
 from assay_api import ThinkingMode
-from assay_api.stage import GroupFilter, Rl
+from assay_api.stage import AdvantageStd, GroupFilter, Rl
+from assay_trainer.algorithms.advantages import batch_std
 from assay_trainer.algorithms.dynamic_sampling import (
     Acceptance,
     count_acceptance,
@@ -67,8 +68,14 @@ class SampledRounds:
         groups that were sampled: ties have no gradient, and count where the loss is divided.
         """
         if self._rl.dynamic_sampling:
-            return usable_within(self._groups, self._filter, self._quotas)
-        return () if all(map(is_tie, self._groups)) else tuple(self._groups)
+            batch = usable_within(self._groups, self._filter, self._quotas)
+        else:
+            batch = () if all(map(is_tie, self._groups)) else tuple(self._groups)
+        if not batch or self._rl.advantage_std is not AdvantageStd.BATCH:
+            return batch
+        rewards = [reward for group in batch for reward in group.rewards]
+        std = batch_std(rewards, std_floor=self._rl.advantage_std_floor)
+        return tuple(group.scaled(1 / std) for group in batch)
 
     def mode_counts(self) -> ModeCounts:
         """Return how many groups were asked for, learned from and sampled, by mode."""

@@ -1,1 +1,1 @@
-"""Policy losses, one a file, each with its own weight of a token."""
+"""Policy losses, one a file: each has its own ratio, clip and aggregation."""
