@@ -213,6 +213,27 @@ def test_a_collection_that_is_there_is_not_made_again(
     assert len(started) == 2
 
 
+@pytest.mark.parametrize(("temperature", "sizes"), [(1.0, [2, 2]), (0.5, [2, 2, 2])])
+def test_only_what_the_same_stage_has_sampled_is_gone_on_from(
+    start: Callable[..., Any],
+    orders: Orders,
+    monkeypatch: pytest.MonkeyPatch,
+    temperature: float,
+    sizes: list[int],
+) -> None:
+    monkeypatch.setattr(fusion, "CLIPS_PER_ENGINE", 2)
+    spec = {"maxExamples": 100, "samplesPerClip": 1}
+    start(MortalPool(right, dies_at=1))
+    with pytest.raises(KeyboardInterrupt):
+        fusion.collect(orders(**spec))
+
+    pool = MortalPool(right)
+    start(pool)
+    assert fusion.collect(orders(**spec, temperature=temperature))
+
+    assert pool.sizes == sizes
+
+
 @pytest.mark.parametrize(("rollouts", "sizes"), [(1, [2, 2, 2]), (2, [4, 2])])
 def test_no_more_than_so_many_clips_an_engine_are_asked_about_at_once(
     start: Callable[..., Any],
