@@ -112,3 +112,15 @@ def test_a_damaged_file_is_named_with_what_is_lost(tmp_path: Path) -> None:
     store.write("rollouts/step-000003.parquet", b"PAR1 and then nothing")
     with pytest.raises(StoreError, match=r"rollouts/step-000003\.parquet: damaged"):
         read_rollouts(store, 3)
+
+
+def test_a_log_from_before_there_were_verifiers_is_read(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    write_rollouts(store, 3, [group("v1-0")])
+    newest = read_rollouts(store, 3)
+    path = next(tmp_path.rglob("step-000003.parquet"))
+    table = pq.read_table(path)
+    later = ["evidence", "sentences", "token_ends", "token_advantages"]
+    pq.write_table(table.drop_columns(later), path)
+
+    assert read_rollouts(store, 3) == newest

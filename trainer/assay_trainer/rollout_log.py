@@ -43,6 +43,8 @@ _SCHEMA = pa.schema(
         ("token_advantages", pa.list_(pa.float64())),
     ]
 )
+_NOT_IN_OLDER_LOGS = ("evidence", "sentences", "token_ends", "token_advantages")
+"""Columns without a value in logs of stages that ran before verifiers were there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +151,22 @@ def read_rollouts(store: Store, step: int) -> tuple[LoggedGroup, ...]:
     key = step_key("rollouts", step, "parquet")
     data = store.read(key)
     try:
-        records = pq.read_table(io.BytesIO(data)).cast(_SCHEMA).to_pylist()
+        records = _completed(pq.read_table(io.BytesIO(data))).cast(_SCHEMA).to_pylist()
     except (pa.ArrowException, ValueError) as error:
         raise StoreError(
             f"{store.url}/{key}: damaged ({error}); delete this file, only the record of its "
             "step's rollouts is lost"
         ) from None
     return tuple(_group(list(members)) for _, members in groupby(records, key=lambda r: r["group"]))
+
+
+def _completed(table: pa.Table) -> pa.Table:
+    """Return a log with the columns that an older one lacks."""
+    for name in _NOT_IN_OLDER_LOGS:
+        if name not in table.column_names:
+            field = _SCHEMA.field(name)
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _group(records: list[dict[str, object]]) -> LoggedGroup:
@@ -167,7 +178,7 @@ def _group(records: list[dict[str, object]]) -> LoggedGroup:
         generator=str(first["generator"]),
         mode=ThinkingMode(str(first["mode"])),
         prompt=str(first["prompt"]),
-        evidence=str(first["evidence"]),
+        evidence=str(first["evidence"] or ""),
         rollouts=tuple(_rollout(record) for record in records),
     )
 
