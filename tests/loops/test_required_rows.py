@@ -14,9 +14,11 @@ from assay_api.stage import Rl, Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import Lack, count_lacks, usable_rows
 from assay_data.lessons import Example
+from assay_trainer.chat import conversation
 from assay_trainer.loops import build_parts as building
 from assay_trainer.loops import fusion
 from assay_trainer.loops.sft_job import task_examples
+from assay_trainer.prompts.row_prompts import RowPrompts
 from assay_trainer.required_rows import check_rows
 from assay_trainer.rollout.prompt_length import longest_prompt_tokens
 
@@ -89,7 +91,7 @@ def test_that_there_are_no_examples_is_told_with_the_task_that_is_asked_for(tmp_
     sft = Sft.model_validate({"steps": 1, "task": "Describe"})
 
     with pytest.raises(InvalidInput, match=r"no examples of the task 'Describe'.*no examples at"):
-        task_examples(Prompt(question="Is it?"), sft, dataset)
+        task_examples(RowPrompts(Prompt(question="Is it?"), conversation), sft, dataset)
 
 
 def test_fusion_needs_both_classes(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def run_ranks(job: ResolvedStageJob, world_size: int) -> list[PlayedLearner]:
         parts = played_parts(job, learners[rank])
         sft = job.stage.spec.sft
         assert sft is not None
-        examples = task_examples(job.stage.spec.prompt, sft, parts.dataset)
+        examples = task_examples(parts.prompts, sft, parts.dataset)
         run_sft(parts, examples, sft.examples_per_step)
 
     ranks.run(one)

@@ -362,6 +362,7 @@ def played_parts(job: ResolvedStageJob, learner: PlayedLearner | None = None) ->
         tokenizer=byte_tokenizer(),
         family=SimpleNamespace(shows=frozenset(Shown)),
         render=conversation,
+        end=END,
     )
     encoder: Any = PlayedEncoder()
     dataset = ClipDataset.open(open_store(job.dataset))

@@ -74,9 +74,14 @@ def judge_prompt(template: str, question: str, reasoning: str, num_images: int) 
         reasoning: the whole completion to judge; it is not trusted.
         num_images: frames shown.
     """
+    return conversation(judge_turns(template, question, reasoning, num_images))
+
+
+def judge_turns(template: str, question: str, reasoning: str, num_images: int) -> tuple[Turn, Turn]:
+    """Return the same as a conversation."""
     before, after = judge_texts(template, question, reasoning)
     user = Turn("user", before + IMAGE * num_images + after)
-    return conversation([Turn("system", JUDGE_SYSTEM), user])
+    return Turn("system", JUDGE_SYSTEM), user
 
 
 def judge_messages(

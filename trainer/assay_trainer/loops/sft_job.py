@@ -8,12 +8,11 @@ import torch
 from assay_api import InvalidInput, ResolvedStageJob, Split, ThinkingMode
 from assay_api.control_tokens import control_tokens
 from assay_api.judge_prompt import SOPHIAVL_PROMPT
-from assay_api.prompt import Prompt
 from assay_api.stage import OWN_RESPONSE, Sft
 from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.usable import usable_rows
 from assay_data.lessons import Example
-from assay_trainer.chat import END, detection_prompt, judge_prompt
+from assay_trainer.chat import END, IMAGE, VIDEO, judge_turns
 from assay_trainer.loops.build_parts import build_parts
 from assay_trainer.loops.fusion import both_modes, collect
 from assay_trainer.loops.parts import StageParts
@@ -22,6 +21,7 @@ from assay_trainer.loops.sft import SftExample, run_sft
 from assay_trainer.loops.stopping import SIGTERM_EXIT_CODE, Stop
 from assay_trainer.prompts.own_responses import own_responses
 from assay_trainer.prompts.row_media import shown_rows
+from assay_trainer.prompts.row_prompts import RowPrompts
 from assay_trainer.records import Shown
 
 
@@ -65,7 +65,7 @@ def run_supervised(job: ResolvedStageJob) -> bool:
 def _examples(parts: StageParts, sft: Sft) -> list[SftExample]:
     if sft.task == OWN_RESPONSE:
         return _own_responses(parts)
-    return task_examples(parts.stage.spec.prompt, sft, parts.dataset)
+    return task_examples(parts.prompts, sft, parts.dataset, parts.policy.end)
 
 
 def _own_responses(parts: StageParts) -> list[SftExample]:
@@ -84,15 +84,23 @@ def _own_responses(parts: StageParts) -> list[SftExample]:
     ]
 
 
-def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExample]:
+def task_examples(
+    prompts: RowPrompts, sft: Sft, dataset: ClipDataset, end: str = END
+) -> list[SftExample]:
     """Return the Train rows' examples of the stage's task, as prompts and completions.
+
+    Args:
+        prompts: what rows are asked.
+        sft: the stage's method.
+        dataset: the rows.
+        end: token that ends a completion.
 
     Raises:
         InvalidInput: there are none, or none that the stage's template is for, or a response holds
             tokens of control.
     """
     rows = dataset.rows(Split.TRAIN)
-    rows = usable_rows(rows, needs_label=False)
+    rows = usable_rows(rows, needs_label=False, source=prompts.prompt.source)
     found = [(row, one) for row in rows for one in row.examples if one.task == sft.task]
     if not found:
         tasks = sorted({example.task for row in rows for example in row.examples})
@@ -106,7 +114,11 @@ def task_examples(prompt: Prompt, sft: Sft, dataset: ClipDataset) -> list[SftExa
             "it would not be used; leave it out"
         )
     _refuse_control_tokens(sft.task, found)
-    return [_written(prompt, sft, row, example) for row, example in found]
+    written = [(row, example, _written(prompts, sft, row, example)) for row, example in found]
+    return [
+        SftExample(row.row_id, text, example.response + end, shows, sft.frames_as_images or None)
+        for row, example, (text, shows) in written
+    ]
 
 
 def _refuse_control_tokens(task: str, found: Sequence[tuple[ClipRow, Example]]) -> None:
@@ -122,13 +134,13 @@ def _refuse_control_tokens(task: str, found: Sequence[tuple[ClipRow, Example]]) 
         )
 
 
-def _written(prompt: Prompt, sft: Sft, row: ClipRow, example: Example) -> SftExample:
+def _written(prompts: RowPrompts, sft: Sft, row: ClipRow, example: Example) -> tuple[str, Shown]:
     """Write an example as it is asked in use: judging shows the text to judge, others ask."""
+    item, num_images = prompts.item(row, ThinkingMode.THINK), sft.frames_as_images
     if example.prompt:
         template = sft.prompt_template or SOPHIAVL_PROMPT
-        text = judge_prompt(template, prompt.question, example.prompt, sft.frames_as_images)
-    else:
-        text, _ = detection_prompt(prompt, ThinkingMode.THINK)
-    shows = Shown.PICTURES if sft.frames_as_images else Shown.VIDEO
-    pictures = sft.frames_as_images or None
-    return SftExample(row.row_id, text, example.response + END, shows, pictures)
+        turns = judge_turns(template, item.question, example.prompt, num_images)
+        return prompts.render(turns), Shown.PICTURES if num_images else Shown.NOTHING
+    if not num_images:
+        return item.text, item.shows
+    return item.text.replace(VIDEO, IMAGE * num_images), Shown.PICTURES
