@@ -18,11 +18,11 @@ def test_processes_that_reach_each_other_pass() -> None:
     assert try_all_reduce(2, timeout_seconds=60) > 0
 
 
-def test_processes_that_do_not_reach_each_other_in_time_are_told() -> None:
-    # Gloo ends some processes outright when its connections time out.
-    told = r"learner \d of 2|a process of the all-reduce died"
-    with pytest.raises(EngineLostError, match=told):
-        try_all_reduce(2, timeout_seconds=0.001)
+def test_processes_that_do_not_reach_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # They inherit it: no network has this name.
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "assay-none")
+    with pytest.raises(EngineLostError, match=r"learner \d of 2 did not meet the others"):
+        try_all_reduce(2, timeout_seconds=30)
 
 
 def join(rank: int, file: Path) -> None:

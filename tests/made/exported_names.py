@@ -7,8 +7,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 import assay_data.exported
 from assay_operator.cluster.metrics import Metrics
 from assay_trainer.exported import RECORDED, STEP_NUMBERS, exported_name
+from assay_trainer.verifier import served_metrics
 
 assert assay_data.exported.DROPPED, "registers its metrics when it is loaded"
+assert served_metrics.PAIRS, "likewise"
 
 
 def of_registry(registry: CollectorRegistry) -> dict[str, str]:

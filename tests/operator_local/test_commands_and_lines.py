@@ -77,8 +77,8 @@ def test_a_server_is_vllm_on_the_local_address(workload: Any) -> None:
     assert command.argv == (
         *(*ASSAY, "serve", "--own-chat-template"),
         *("--model", "file:///store/stages/judge-training/model", "--name", "judge"),
-        *("--host", "127.0.0.1", "--port", "5000", "--dtype", "bfloat16", "--enforce-eager"),
-        *("--max-model-len", "8192", "--gpu-memory-utilization", "0.1"),
+        *("--host", "127.0.0.1", "--port", "5000", "--dtype", "bfloat16"),
+        *("--max-model-len", "8192", "--enforce-eager", "--gpu-memory-utilization", "0.1"),
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--limit-mm-per-prompt", '{"image": 16, "video": 1}'),
     )

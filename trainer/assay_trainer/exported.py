@@ -14,8 +14,30 @@ from prometheus_client.registry import Collector
 RECORDED = {
     "accuracy/held_out_*": "Share of held-out clips answered right, by thinking mode.",
     "accuracy/sampled": "Share of the step's rollouts whose verdict is right.",
+    "answer_value/held_out_*": "Mean value of held-out answers by a metric with more values than "
+    "right and wrong (F1), by thinking mode.",
     "entropy/mean_nats": "Mean entropy of the sampled tokens.",
     "examples_seen": "Examples learned from so far, repetitions included.",
+    "factuality/checked": "Share of the step's rollouts of which sentences were held against "
+    "evidence.",
+    "factuality/contradicted": "Share of judged sentences that the evidence contradicts.",
+    "factuality/contradicted_*": "The same of rollouts with right, or with wrong, answers; "
+    "likewise below.",
+    "factuality/flipped_tokens": "Share of tokens whose advantage has the other sign than that of "
+    "their rollout.",
+    "factuality/flipped_tokens_*": "The same of rollouts with right, or with wrong, answers.",
+    "factuality/held_out_mean_verdict": "Mean verdict on sentences of held-out answers.",
+    "factuality/held_out_supported": "Share of sentences of held-out answers that the evidence "
+    "supports.",
+    "factuality/mean_verdict": "Mean verdict on sentences: 1 supported, 0 neutral, -1 "
+    "contradicted.",
+    "factuality/mean_verdict_*": "The same of rollouts with right, or with wrong, answers.",
+    "factuality/neutral": "Share of judged sentences that the evidence neither supports nor "
+    "contradicts.",
+    "factuality/neutral_*": "The same of rollouts with right, or with wrong, answers.",
+    "factuality/supported": "Share of judged sentences that the evidence supports.",
+    "factuality/supported_*": "The same of rollouts with right, or with wrong, answers.",
+    "factuality/unjudged": "Share of sentences to which the verifier gave no score.",
     "grad_norm": "Norm of the gradient before it is clipped.",
     "judge/abstained_groups": "Groups of the step of which a judge gave no score.",
     "judge/held_out_mean": "Mean score of the judges on held-out answers.",
@@ -24,6 +46,8 @@ RECORDED = {
     "ranks right; ties count half. Before the first step.",
     "judge/probe_bad_mean": "Mean score of the known bad reasoning in the judge's probe.",
     "judge/probe_good_mean": "Mean score of the known good reasoning in the judge's probe.",
+    "kl/reference": "Mean divergence from the start model, nats per token, where the loss has a "
+    "part of it.",
     "learning_rate": "Learning rate of the step.",
     "length/mean_tokens": "Mean length of the step's rollouts.",
     "length/truncated": "Share of the step's rollouts that reached the limit.",
@@ -35,6 +59,8 @@ RECORDED = {
     "logprob/max_difference": "Largest difference of sampler and learner on rollouts, nats.",
     "logprob/mean_difference": "Mean difference of sampler and learner on rollouts, nats.",
     "loss": "Loss of the step.",
+    "loss/clip_fraction": "Share of the step's tokens whose gain the clip held back, with several "
+    "updates on a batch.",
     "mode/obeyed_*": "Share of held-out answers in the mode asked for, by mode.",
     "plugin/*": "Mean of another number that a plug-in returned, over the rollouts that had it.",
     "reward/*": "Mean of a reward term over the step's rollouts, where it was given.",
@@ -47,11 +73,10 @@ RECORDED = {
     "sampling/learned_groups": "Groups that the step learned from.",
     "sampling/learned_share_*": "Share of them in one thinking mode, where a stage has several.",
     "sampling/rounds": "Rounds of prompts that were sampled for the step.",
-    "time/*_seconds": "Time of a phase of the step: rollout, score, learn, sync, validate, "
-    "probe (of the judges), checkpoint (of the step before), other; `step` is all of it.",
+    "time/*_seconds": "Time of a phase of the step: rollout, score, learn, sync, validate, probe "
+    "(of the judges), checkpoint (of the step before), other; `step` is all of it.",
     "tokens/learned": "Tokens that the step learned from.",
-    "answer_value/held_out_*": "Mean value of held-out answers by a metric with more values than "
-    "right and wrong (F1), by thinking mode.",
+    "updates": "Optimiser steps on the step's batch.",
     "well_formed/held_out_*": "Share of held-out answers in the answer format, by thinking mode.",
 }
 """What training loops record, and what it means; `*` stands for a name."""

@@ -10,26 +10,17 @@ import time
 from collections.abc import Sequence
 
 from fastapi import FastAPI, HTTPException, Response
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
 from assay_trainer.verifier.hhem import Hhem
 from assay_trainer.verifier.pair_texts import PairTokens, PairTooLongError, pair_tokens
+from assay_trainer.verifier.served_metrics import CUT, CUT_TOKENS, PAIRS, SECONDS, TOKENS
 
 _LOG = logging.getLogger(__name__)
 
 MAX_PAIRS = 4096
 """Pairs in one request."""
-
-PAIRS = Counter("assay_verifier_served_pairs", "Pairs that were scored.")
-CUT = Counter("assay_verifier_served_cut_pairs", "Of these: pairs whose evidence was cut to fit.")
-CUT_TOKENS = Counter("assay_verifier_served_cut_tokens", "Tokens of evidence that were cut off.")
-TOKENS = Counter("assay_verifier_served_tokens", "Tokens that were read, without padding.")
-SECONDS = Histogram(
-    "assay_verifier_served_request_seconds",
-    "Time to score the pairs of a request, waiting not counted.",
-    buckets=(0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300),
-)
 
 
 class ScoreRequest(BaseModel):
