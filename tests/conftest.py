@@ -9,6 +9,7 @@ from control_plane import ControlPlane
 from fake_dashboard import FakeDashboard
 from fake_kubelet import FakeKubelet
 from go_programs import KUBECTL, built
+from hypothesis import settings
 from third_party import ThirdParty
 from time_report import TimeReport
 from xdist.scheduler import LoadScopeScheduling
@@ -20,6 +21,10 @@ HERE = Path(__file__).parent
 KUBECTL_SECONDS = 60
 TOGETHER = ("cluster", "engines", "operator_cluster", "controlplane")
 """Folders whose tests share what takes long to start, the longest first: each has one worker."""
+
+# No test depends on time, those of hypothesis neither: a machine may be busy.
+settings.register_profile("assay", settings.default, deadline=None)
+settings.load_profile("assay")
 
 
 @pytest.fixture(autouse=True)
