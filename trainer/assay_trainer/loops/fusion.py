@@ -24,7 +24,7 @@ from assay_data.dataset import ClipDataset, ClipRow
 from assay_data.dataset.order import derived_seed, shuffled_order
 from assay_data.store import Store, open_store
 from assay_trainer.answers.letter import letter_of, parse_answer
-from assay_trainer.chat import END, detection_prompt
+from assay_trainer.chat import END, conversation, detection_prompt
 from assay_trainer.loops.engines import start_pool
 from assay_trainer.loops.ray_cluster import ray_cluster
 from assay_trainer.loops.samples import (
@@ -38,7 +38,7 @@ from assay_trainer.loops.samples import (
 from assay_trainer.loops.sft import SftExample
 from assay_trainer.loops.stopping import is_requested
 from assay_trainer.metrics_log import write_progress
-from assay_trainer.records import PromptItem
+from assay_trainer.prompts.row_prompts import RowPrompts
 from assay_trainer.required_rows import require_rows
 from assay_trainer.rollout.pool import CLIPS_PER_ENGINE
 from assay_trainer.rollout.sampler import ClipRequest, SamplerPool, SamplingPlan
@@ -155,7 +155,8 @@ def _sample(
 ) -> Chunk:
     spec = job.stage.spec
     assert spec.fusion is not None
-    prompts = [_asked(job, row) for row in rows]
+    ask = RowPrompts(spec.prompt, conversation)
+    prompts = [ask.item(row, ThinkingMode.THINK) for row in rows]
     answers = pool.sample(
         [
             ClipRequest(p.text, p.row_id, derived_seed(spec.seed, "fusion", p.row_id), p.shows)
@@ -175,11 +176,6 @@ def _sample(
     )
     samples = tuple(sample for counted in right for sample in counted)
     return Chunk(next_place, len(rows), samples, next(wrong, "")[:_SHOWN])
-
-
-def _asked(job: ResolvedStageJob, row: ClipRow) -> PromptItem:
-    text, question = detection_prompt(job.stage.spec.prompt, ThinkingMode.THINK)
-    return PromptItem(row, ThinkingMode.THINK, text, question)
 
 
 def _chosen(chunks: Sequence[Chunk], fusion: Fusion) -> list[RightSample]:
