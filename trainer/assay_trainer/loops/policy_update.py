@@ -126,7 +126,7 @@ class MicroBatchLoss:
         self._idle = rows[0].idle
         self._far_nats = LIMITS[parts.stage.spec.placement.precision].far_nats
         self._reference = None
-        if rl.loss.kl is not None:
+        if rl.loss.kl is not None and not self._idle:
             assert parts.reference is not None, "a stage with a divergence has a reference"
             self._reference = parts.reference.score(self.batch).logprobs
         device = self.batch.input_ids.device
@@ -140,6 +140,8 @@ class MicroBatchLoss:
 
     def __call__(self, out: CompletionLogprobs) -> Tensor:
         """Return the loss; with one update per batch the old log-probabilities are the new."""
+        if self._idle:
+            return out.logprobs.sum() * 0.0
         mask, loss = self.batch.completion_mask, self._rl.loss
         old = out.logprobs.detach() if self.old is None else self.old
         weights = importance_weights(
@@ -154,8 +156,6 @@ class MicroBatchLoss:
             total = total + loss.kl.coefficient * mean
         if loss.entropy_bonus:
             total = total - loss.entropy_bonus * token_mean(out.entropy, mask, self._size)
-        if self._idle:
-            return total * 0.0
         num_tokens = int(mask.sum())
         self.seen = Seen(
             loss=total.item(),
