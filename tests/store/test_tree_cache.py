@@ -1,5 +1,6 @@
 """The cache that processes and pods of a machine share: what is fetched, and what is evicted."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from assay_api import Dataset, InvalidInput, Split
 from assay_data.dataset import ClipDataset, clip_shapes
 from assay_data.ingest import build_dataset
 from assay_data.store import local_copy, open_store
+from assay_data.store.tree_cache import cached_tree
 from assay_trainer.models.published import is_model_file, model_description, model_folder
 
 MIB = 2**20
@@ -91,6 +93,25 @@ def test_processes_that_want_the_same_tree_fetch_it_once(way: FaultyProxy, tmp_p
     assert len(folders) == 1
     assert downloads(way, "model/") == ["config.json", "weights.bin"]
     assert (Path(folders.pop()) / "weights.bin").stat().st_size == 3 * MIB
+
+
+def test_a_tree_that_another_process_fetches_and_keeps_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    trees = tmp_path / "cache/trees"
+    trees.mkdir(parents=True)
+    with (trees / "abc.lock").open("ab") as other:
+        # Both have seen that the tree is missing; the other one gets it, and keeps it for its life.
+        fcntl.flock(other, fcntl.LOCK_SH)
+        waits = threading.Thread(target=cached_tree, args=("abc", int, Path.rmdir, "s3://b/t"))
+        waits.start()
+        waits.join(0.2)
+        assert waits.is_alive()
+        (trees / "abc").mkdir()
+        waits.join(30)
+
+        assert not waits.is_alive()
 
 
 def test_what_a_killed_fetch_left_is_cleared_and_a_waiting_process_goes_on(

@@ -14,8 +14,10 @@ The kernel releases the locks of a dead process.
 import fcntl
 import logging
 import os
+import random
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -78,24 +80,37 @@ def keep_through_exec() -> None:
 def _share(
     lock: int, folder: Path, size_bytes: Callable[[], int], fetch: Callable[[Path], None], what: str
 ) -> None:
-    """Take the shared lock of a tree that is there, fetched by this process if by no other."""
-    _take(lock, fcntl.LOCK_SH, what)
-    # From one kind of lock to the other there is a moment without: look again after it.
-    while not folder.is_dir():
-        _take(lock, fcntl.LOCK_EX, what)
-        if not folder.is_dir():
+    """Take the shared lock of a tree that is there, fetched by this process if by no other.
+
+    The exclusive lock is only tried for, never waited for: another process that wants the tree too
+    may get it first, and keeps the tree, with a shared lock, for as long as it lives.
+    """
+    told = False
+    while True:
+        if not _try(lock, fcntl.LOCK_SH):
+            if not told:
+                _LOG.info("waiting for another process of this machine that fetches %s", what)
+                told = True
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        if folder.is_dir():
+            return
+        # Not every file system gives the shared lock up before it tries for the exclusive one.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        if not _try(lock, fcntl.LOCK_EX):
+            time.sleep(random.uniform(0.01, 0.05))
+        elif not folder.is_dir():
             _clear_leftovers(folder.parent)
             _make_room(folder.parent, size_bytes())
             _fill(folder, fetch)
-        _take(lock, fcntl.LOCK_SH, what)
 
 
-def _take(lock: int, kind: int, what: str) -> None:
+def _try(lock: int, kind: int) -> bool:
+    """Take a lock unless another process has it; tell whether."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        _LOG.info("waiting for another process of this machine that fetches %s", what)
-        fcntl.flock(lock, kind)
+        return False
+    return True
 
 
 def _fill(folder: Path, fetch: Callable[[Path], None]) -> None:
@@ -145,12 +160,10 @@ def _evict(folder: Path) -> None:
 def _alone(folder: Path, act: Callable[[], None]) -> bool:
     """Act under the exclusive lock of a tree, unless somebody has a lock of it; tell whether."""
     with _lock_file(folder).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        act()
-        return True
+        alone = _try(lock.fileno(), fcntl.LOCK_EX)
+        if alone:
+            act()
+        return alone
 
 
 def _lock_file(folder: Path) -> Path:
