@@ -1,5 +1,6 @@
 """The five CustomResourceDefinitions: names, columns, schema, all out of the typed models."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -252,7 +253,7 @@ class _Dumper(yaml.SafeDumper):
 
 def definition_yaml(kind: str) -> str:
     """Return the CustomResourceDefinition of a kind as a YAML document with a headline."""
-    text = yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, width=100)
+    text = yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, width=math.inf)
     return f"# Made from the typed models in operator/assay_api by `make generate`.\n{text}"
 
 
