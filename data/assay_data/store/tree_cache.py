@@ -85,12 +85,9 @@ def _share(
     The exclusive lock is only tried for, never waited for: another process that wants the tree too
     may get it first, and keeps the tree, with a shared lock, for as long as it lives.
     """
-    told = False
     while True:
         if not _try(lock, fcntl.LOCK_SH):
-            if not told:
-                _LOG.info("waiting for another process of this machine that fetches %s", what)
-                told = True
+            _LOG.info("waiting for another process of this machine that fetches %s", what)
             fcntl.flock(lock, fcntl.LOCK_SH)
         if folder.is_dir():
             return
